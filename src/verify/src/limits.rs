@@ -1,0 +1,121 @@
+//! The one table of limits. Everything from outside is bounded here, and each bound has its reason.
+//!
+//! Sizes are bytes. A limit is checked while reading, so a stranger's declared size never allocates.
+
+use std::time::Duration;
+
+/// An OCI manifest or index. The OCI distribution specification asks registries to accept 4 MiB; notation and
+/// containerd stop there too.
+pub const MAX_MANIFEST_SIZE: usize = 4 * 1024 * 1024;
+
+/// A signature's own manifest: a subject, a config and one layer. Real ones are below 2 KiB; annotations with a long
+/// thumbprint list reach 8 KiB.
+pub const MAX_SIGNATURE_MANIFEST_SIZE: usize = 64 * 1024;
+
+/// A signature envelope. Real ones with a chain of four certificates and a timestamp are below 16 KiB. notation
+/// accepts 32 MiB, which would let one referrer take the whole memory of a verification.
+pub const MAX_ENVELOPE_SIZE: usize = 1024 * 1024;
+
+/// One page of a referrers listing.
+pub const MAX_REFERRERS_PAGE_SIZE: usize = MAX_MANIFEST_SIZE;
+
+/// Pages of one referrers listing (CVE-2023-33957: endless signatures).
+pub const MAX_REFERRERS_PAGES: usize = 64;
+
+/// Descriptors kept from one listing. Ten thousand junk referrers around one signature are listed, not refused.
+pub const MAX_REFERRERS: usize = 16_384;
+
+/// Signature manifests opened for one verification, likely ones first. notation's default is 100 signatures; the rest
+/// is room for referrers that are something else but do not say so.
+pub const MAX_OPENED_REFERRERS: usize = 512;
+
+/// Envelopes judged for one authority (CVE-2023-33958: the default was effectively unbounded).
+pub const MAX_SIGNATURES: usize = 100;
+
+/// Bytes that one verification holds at a time.
+pub const MAX_VERIFICATION_MEMORY: usize = 8 * 1024 * 1024;
+
+/// Bytes that all verifications of the process hold at a time.
+pub const MAX_PROCESS_MEMORY: usize = 32 * 1024 * 1024;
+
+/// Requests under way at once to one registry, so that a slow one starves no other.
+pub const MAX_REQUESTS_PER_REGISTRY: usize = 16;
+
+/// Redirects of one request. Registries redirect blobs once to storage.
+pub const MAX_REDIRECTS: usize = 3;
+
+/// A token server's answer. Real ones are below 8 KiB.
+pub const MAX_TOKEN_RESPONSE_SIZE: usize = 64 * 1024;
+
+/// What is read of a registry's error body, for the message.
+pub const MAX_ERROR_BODY_SIZE: usize = 4 * 1024;
+
+/// Connecting to a host, TLS included.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Silence on an open response: no byte for this long ends it.
+pub const READ_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long an asker waits for a verdict. The hook gives up at 8 s and containerd kills it at 10; the answer must
+/// arrive before.
+pub const VERIFY_DEADLINE: Duration = Duration::from_millis(7_500);
+
+/// How long gathering goes on after its askers gave up, so that the retry finds what was slow.
+pub const GATHER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the denial of an image is answered from memory. An image signed one minute late is admitted seconds later.
+pub const DENIAL_LIFETIME: Duration = Duration::from_secs(5);
+
+/// The longest life of an admitting verdict, whatever it rests on.
+pub const MAX_VERDICT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Verdicts kept in memory. A node runs tens of images; a build node sees thousands.
+pub const MAX_CACHED_VERDICTS: u64 = 20_000;
+
+/// Gathers under way at once; more askers of other images are denied with `limit-exceeded`.
+pub const MAX_CONCURRENT_GATHERS: usize = 256;
+
+/// A reference as a hook gives it: host, repository (255), tag (128) and digest with room to spare.
+pub const MAX_REFERENCE_LENGTH: usize = 1024;
+
+/// A repository's path. The OCI distribution specification allows clients to limit name and host to 255.
+pub const MAX_REPOSITORY_LENGTH: usize = 255;
+
+/// A policy document, trustpolicy.json or configuration file.
+pub const MAX_POLICY_SIZE: usize = 1024 * 1024;
+
+/// Rules of a policy document, and authorities of one.
+pub const MAX_RULES: usize = 10_000;
+
+/// A certificate file of a trust store.
+pub const MAX_TRUST_STORE_FILE_SIZE: usize = 1024 * 1024;
+
+/// Certificates of one trust store.
+pub const MAX_TRUST_STORE_CERTIFICATES: usize = 1_000;
+
+/// Certificates in the chain of one envelope. Public code-signing chains have three or four.
+pub const MAX_CHAIN_LENGTH: usize = 16;
+
+/// One certificate. Real ones are below 3 KiB.
+pub const MAX_CERTIFICATE_SIZE: usize = 64 * 1024;
+
+/// A distinguished name in text (CVE-2023-25656: a crafted one exhausted memory).
+pub const MAX_DISTINGUISHED_NAME_LENGTH: usize = 4 * 1024;
+
+/// Nesting of JSON and CBOR from outside. Envelopes and manifests nest below 8.
+pub const MAX_NESTING: usize = 64;
+
+/// Attributes and annotations of one envelope or manifest.
+pub const MAX_ATTRIBUTES: usize = 128;
+
+/// A string from outside, when it is shown.
+pub const MAX_SHOWN_LENGTH: usize = 200;
+
+/// The line that a hook prints and that reaches `kubectl describe pod`.
+pub const MAX_REASON_LENGTH: usize = 512;
+
+/// Bytes of evidence on disk, unless configured. 10,000 images with three records of 4 KiB each are 120 MiB.
+pub const DEFAULT_CACHE_SIZE: u64 = 256 * 1024 * 1024;
+
+/// An OCI layout given to `assayctl verify --offline` as a tar, and the number of its entries.
+pub const MAX_LAYOUT_TAR_ENTRIES: usize = 100_000;

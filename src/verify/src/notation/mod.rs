@@ -1,0 +1,3 @@
+//! The Notary Project's trust policy, trust stores and signatures.
+
+pub mod statement;

@@ -1,0 +1,246 @@
+//! Image references, parsed once into canonical names.
+//!
+//! The grammar is that of the distribution project, as oci-spec implements it, Docker's short names included. On top,
+//! names are made canonical, so that one repository has one name: the host in lower case and without `:443`, and
+//! docker.io under all its names. A rule compares canonical names only.
+
+use std::fmt;
+use std::str::FromStr;
+
+use oci_spec::distribution::Reference as WireReference;
+use thiserror::Error;
+
+use crate::digest::{Digest, ParseDigestError};
+use crate::limits::{MAX_REFERENCE_LENGTH, MAX_REPOSITORY_LENGTH};
+use crate::untrusted::Untrusted;
+
+/// Docker Hub's canonical host.
+pub const DOCKER_HUB: &str = "docker.io";
+
+/// The other hosts that are Docker Hub: the legacy index name that clients write, and the host that serves it.
+const DOCKER_HUB_ALIASES: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
+
+/// A repository under its canonical name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Repository {
+    host: Box<str>,
+    path: Box<str>,
+}
+
+impl Repository {
+    /// The registry: a host in lower case, with its port where that is not 443.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The path below the registry, e.g. `library/alpine`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.host, self.path)
+    }
+}
+
+impl FromStr for Repository {
+    type Err = ParseReferenceError;
+
+    /// Parses a repository; a tag or digest is refused.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let last = text.rsplit('/').next().unwrap_or(text);
+        if text.contains('@') || (text.contains('/') && last.contains(':')) {
+            return Err(ParseReferenceError::NotARepository(text.into()));
+        }
+        text.parse::<Reference>().map(|reference| reference.repository)
+    }
+}
+
+/// An image reference: a repository and what was asked for in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// The repository under its canonical name.
+    pub repository: Repository,
+    /// The tag, where one was given.
+    pub tag: Option<Box<str>>,
+    /// The digest, where one was given.
+    pub digest: Option<Digest>,
+}
+
+/// Why text is not a reference.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ParseReferenceError {
+    /// Longer than any reference may be.
+    #[error("reference has {0} bytes, more than {MAX_REFERENCE_LENGTH}")]
+    TooLong(usize),
+    /// Not in the grammar.
+    #[error("{text} is not an image reference: {cause}")]
+    Malformed {
+        /// What was given.
+        text: Untrusted,
+        /// What the grammar says.
+        cause: Untrusted,
+    },
+    /// The digest is not one.
+    #[error(transparent)]
+    Digest(#[from] ParseDigestError),
+    /// A tag or digest where only a repository is meant.
+    #[error("{0} names a tag or digest: expected a repository only")]
+    NotARepository(Untrusted),
+}
+
+impl FromStr for Reference {
+    type Err = ParseReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() > MAX_REFERENCE_LENGTH {
+            return Err(ParseReferenceError::TooLong(text.len()));
+        }
+        let malformed = |cause: &str| ParseReferenceError::Malformed {
+            text: text.into(),
+            cause: cause.to_owned().into(),
+        };
+        // The digest is ours to parse: oci-spec keeps it as text, and knows algorithms that we refuse.
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        let wire: WireReference = name.parse().map_err(|error| malformed(&format!("{error}")))?;
+        let path = wire.repository();
+        if path.len() > MAX_REPOSITORY_LENGTH {
+            return Err(malformed("the repository is longer than 255 bytes"));
+        }
+        // oci-spec invents the tag `latest` where none is given; only what was written counts here.
+        let written = name.rsplit('/').next().is_some_and(|last| last.contains(':')) && !name.ends_with('/');
+        let tag = wire
+            .tag()
+            .filter(|tag| written && name.ends_with(&format!(":{tag}")))
+            .map(Into::into);
+        Ok(Self {
+            repository: Repository {
+                host: canonical_host(wire.registry()).into(),
+                path: path.into(),
+            },
+            tag,
+            digest,
+        })
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The one name of a registry host.
+pub fn canonical_host(host: &str) -> String {
+    let lower = host.to_ascii_lowercase();
+    let plain = lower.strip_suffix(":443").unwrap_or(&lower);
+    let plain = plain.strip_suffix('.').unwrap_or(plain);
+    if DOCKER_HUB_ALIASES.contains(&plain) {
+        DOCKER_HUB.to_owned()
+    } else {
+        plain.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+
+    #[track_caller]
+    fn check(text: &str, repository: &str, tag: Option<&str>, digest: Option<&str>) {
+        let reference: Reference = text.parse().unwrap();
+        assert_eq!(reference.repository.to_string(), repository);
+        assert_eq!(reference.tag.as_deref(), tag);
+        assert_eq!(reference.digest.map(|digest| digest.to_string()).as_deref(), digest);
+    }
+
+    #[test]
+    fn makes_docker_names_canonical() {
+        check("alpine", "docker.io/library/alpine", None, None);
+        check("alpine:3.20", "docker.io/library/alpine", Some("3.20"), None);
+        check("grafana/grafana", "docker.io/grafana/grafana", None, None);
+        check("docker.io/alpine", "docker.io/library/alpine", None, None);
+        check(
+            "index.docker.io/library/alpine:1",
+            "docker.io/library/alpine",
+            Some("1"),
+            None,
+        );
+        check(
+            "registry-1.docker.io/library/alpine",
+            "docker.io/library/alpine",
+            None,
+            None,
+        );
+    }
+
+    #[test]
+    fn makes_hosts_canonical() {
+        check("Registry.Example:443/app:v1", "registry.example/app", Some("v1"), None);
+        check("registry.example:5000/app", "registry.example:5000/app", None, None);
+        check("localhost/app", "localhost/app", None, None);
+        check(
+            "127.0.0.1:5000/team/app:latest",
+            "127.0.0.1:5000/team/app",
+            Some("latest"),
+            None,
+        );
+    }
+
+    #[test]
+    fn keeps_tag_and_digest() {
+        check(&format!("a.example/b@{DIGEST}"), "a.example/b", None, Some(DIGEST));
+        check(
+            &format!("a.example/b:c@{DIGEST}"),
+            "a.example/b",
+            Some("c"),
+            Some(DIGEST),
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_reference() {
+        for text in [
+            "",
+            "/",
+            "a.example/UPPER",
+            "a.example/b@sha256:abc",
+            "a.example/b@md5:abc",
+            "a.example/../b",
+            "a.example/b c",
+            "https://a.example/b",
+            "a.example/b:t\u{202e}",
+            "a.example./b",
+        ] {
+            assert!(text.parse::<Reference>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "x".repeat(2000).parse::<Reference>(),
+            Err(ParseReferenceError::TooLong(2000))
+        );
+    }
+
+    #[test]
+    fn a_repository_has_neither_tag_nor_digest() {
+        assert_eq!(
+            "a.example:5000/b".parse::<Repository>().unwrap().to_string(),
+            "a.example:5000/b"
+        );
+        assert!("a.example/b:c".parse::<Repository>().is_err());
+        assert!(format!("a.example/b@{DIGEST}").parse::<Repository>().is_err());
+    }
+}

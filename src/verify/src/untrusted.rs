@@ -1,0 +1,106 @@
+//! Text that a stranger wrote: names in certificates, annotations, registries' errors.
+
+use std::fmt;
+
+use crate::limits::MAX_SHOWN_LENGTH;
+
+/// Text from outside. It is compared as it came, and shown only escaped: everything but printable ASCII, and the
+/// backslash itself, becomes an escape, and what is shown stops at [`MAX_SHOWN_LENGTH`] bytes. So no terminal, journal or
+/// `kubectl describe` receives a control sequence, a newline or a bidirectional mark from outside.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Untrusted(String);
+
+impl Untrusted {
+    /// Takes the text as it is.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Takes bytes that should be text; what is not UTF-8 is replaced.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        // Twice the shown length is enough: what is cut off here could never be shown.
+        let head = bytes.get(..2 * MAX_SHOWN_LENGTH).unwrap_or(bytes);
+        Self(String::from_utf8_lossy(head).into_owned())
+    }
+
+    /// The raw text, for comparing. Never for showing.
+    pub fn raw(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Untrusted {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<String> for Untrusted {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Display for Untrusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escape(&self.0, MAX_SHOWN_LENGTH))
+    }
+}
+
+/// Escapes everything but printable ASCII, and ends with `...` where more than `limit` bytes would be shown. The limit
+/// never cuts an escape in two.
+pub fn escape(text: &str, limit: usize) -> String {
+    const ELLIPSIS: &str = "...";
+    let mut shown = String::with_capacity(text.len().min(limit));
+    // Where to cut if the whole does not fit: after the last piece that leaves room for the ellipsis.
+    let mut cut = 0;
+    for character in text.chars() {
+        match character {
+            ' '..='~' if character != '\\' => shown.push(character),
+            _ => shown.extend(character.escape_default()),
+        }
+        if shown.len() > limit {
+            shown.truncate(cut);
+            shown.push_str(ELLIPSIS);
+            break;
+        }
+        if shown.len() + ELLIPSIS.len() <= limit {
+            cut = shown.len();
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_printable_ascii_as_it_is() {
+        assert_eq!(
+            Untrusted::from("C=US, O=Corp (release)").to_string(),
+            "C=US, O=Corp (release)"
+        );
+    }
+
+    #[test]
+    fn escapes_control_sequences_newlines_and_bidirectional_marks() {
+        assert_eq!(
+            Untrusted::from("a\x1b[31m\n\u{202e}\\").to_string(),
+            r"a\u{1b}[31m\n\u{202e}\\"
+        );
+    }
+
+    #[test]
+    fn stops_at_the_shown_length_without_cutting_an_escape() {
+        let shown = Untrusted::from("\u{202e}".repeat(100)).to_string();
+        assert!(shown.len() <= MAX_SHOWN_LENGTH, "{}", shown.len());
+        assert!(shown.ends_with(r"\u{202e}..."), "{shown}");
+    }
+
+    #[test]
+    fn shows_text_that_just_fits_whole() {
+        let text = "x".repeat(MAX_SHOWN_LENGTH);
+        assert_eq!(Untrusted::from(text.as_str()).to_string(), text);
+    }
+}
