@@ -1,6 +1,9 @@
 //! The stable codes of denials. `docs/codes.md` explains each: what it means and what to do.
 
 use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
 
 /// Why an image is denied, as a stable kebab-case word. A code never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,8 +91,55 @@ impl Code {
     }
 }
 
+impl Code {
+    /// Whether the answer is not known, as against known and bad. Only such a denial may a setting of the policy ever
+    /// touch, and a retry may end differently.
+    pub const fn is_inconclusive(self) -> bool {
+        matches!(
+            self,
+            Self::Deadline
+                | Self::LimitExceeded
+                | Self::RegistryAuth
+                | Self::RegistryUnavailable
+                | Self::RevocationUnknown
+        )
+    }
+}
+
+impl FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|code| code.as_str() == text)
+            .ok_or(UnknownCode)
+    }
+}
+
+/// A word that is no code of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("not a code of this version")]
+pub struct UnknownCode;
+
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_listed_once_and_reads_back() {
+        for (index, code) in Code::ALL.into_iter().enumerate() {
+            assert_eq!(code.as_str().parse(), Ok(code));
+            assert!(
+                Code::ALL.iter().skip(index + 1).all(|other| *other != code),
+                "{code} is listed twice"
+            );
+        }
     }
 }

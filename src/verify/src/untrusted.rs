@@ -71,6 +71,17 @@ pub fn escape(text: &str, limit: usize) -> String {
     shown
 }
 
+/// The last guard of a composed line whose parts were escaped where they came in: what is printable ASCII stays as it
+/// is, anything else becomes `?`, and the line stops at `limit` bytes.
+pub fn one_line(text: &str, limit: usize) -> String {
+    let printable = |character| if matches!(character, ' '..='~') { character } else { '?' };
+    if text.len() <= limit {
+        return text.chars().map(printable).collect();
+    }
+    let head: String = text.chars().map(printable).take(limit.saturating_sub(3)).collect();
+    format!("{head}...")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +107,13 @@ mod tests {
         let shown = Untrusted::from("\u{202e}".repeat(100)).to_string();
         assert!(shown.len() <= MAX_SHOWN_LENGTH, "{}", shown.len());
         assert!(shown.ends_with(r"\u{202e}..."), "{shown}");
+    }
+
+    #[test]
+    fn a_composed_line_is_printable_ascii_of_bounded_length() {
+        assert_eq!(one_line(r"by CN=a\u{1b}", 80), r"by CN=a\u{1b}");
+        assert_eq!(one_line("a\nb\u{e9}", 80), "a?b?");
+        assert_eq!(one_line(&"\u{e9}".repeat(80), 80), format!("{}...", "?".repeat(77)));
     }
 
     #[test]
