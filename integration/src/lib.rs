@@ -1,1 +1,61 @@
+//! The harness: assayd and everything it works with, as a user would run them.
+//!
+//! - [`Peers`] fetches the real containerd, runc, notation and docker-registry.
+//! - [`Containerd`] is a private containerd with image verifiers, pulled through over CRI.
+//! - [`registry`] is a registry in memory that supports the referrers API, keeps an access log and misbehaves on
+//!   demand; [`registry::Distribution`] is the real docker-registry, which knows no referrers API.
+//! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains.
+//! - [`Assayd`] is the daemon under test.
+//!
+//! Everything that was started ends when its value is dropped. What cannot run here is an error that names what is
+//! missing, never a skipped test. The tests need root, Debian and its archive.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod assayd;
+pub mod certificates;
+pub mod containerd;
+pub mod image;
+pub mod notation;
+mod peers;
+mod process;
+pub mod registry;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+pub use assayd::{Assayd, program};
+pub use containerd::Containerd;
+pub use image::Image;
+pub use notation::Notation;
+pub use peers::Peers;
+pub use process::Finished;
+pub use registry::Registry;
+
+/// The CRI messages that the harness uses, generated from `cri/runtime/v1/image.proto`.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
+pub mod cri {
+    include!("generated/runtime.v1.rs");
+}
+
+/// A client for plain HTTP on loopback: no proxy stands between this machine and itself.
+pub(crate) fn http_client() -> reqwest::Client {
+    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
+    let new = || {
+        // Whoever installed a provider before has chosen the same one: there is only aws-lc-rs.
+        let _: Result<(), _> = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        reqwest::Client::builder()
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .build()
+            .unwrap_or_default()
+    };
+    CLIENT.get_or_init(new).clone()
+}
+
+/// The workspace's folder.
+pub(crate) fn workspace() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}

@@ -1,0 +1,301 @@
+//! The daemon under test, as the workspace built it.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use tokio::net::UnixStream;
+
+use crate::process::{Finished, Service, output};
+
+/// The path of one of the project's programs: in the folder that `ASSAY_BIN_DIR` names, else beside the running test,
+/// else in the workspace's `target/debug` or `target/release`.
+///
+/// # Errors
+///
+/// It was not built; the error says how to.
+pub fn program(name: &str) -> Result<PathBuf> {
+    if let Some(directory) = env::var_os("ASSAY_BIN_DIR") {
+        let path = PathBuf::from(directory).join(name);
+        return path
+            .is_file()
+            .then_some(path)
+            .with_context(|| format!("ASSAY_BIN_DIR holds no {name}"));
+    }
+    let test = env::current_exe().context("cannot tell where this test runs")?;
+    let target = crate::workspace().join("target");
+    let beside = test.ancestors().skip(1).take(2).map(Path::to_owned);
+    let mut candidates = beside.chain([target.join("debug"), target.join("release")]);
+    match candidates.find(|directory| directory.join(name).is_file()) {
+        Some(directory) => Ok(directory.join(name)),
+        None => bail!("{name} is not built: run `cargo build --bins`, or set ASSAY_BIN_DIR"),
+    }
+}
+
+/// How the daemon is to be configured.
+#[derive(Debug, Default)]
+pub struct Builder {
+    policy: String,
+    registries: Vec<toml::Table>,
+    files: Vec<(PathBuf, Vec<u8>)>,
+    settings: toml::Table,
+    environment: Vec<(String, String)>,
+}
+
+impl Builder {
+    /// The policy document.
+    pub fn policy(mut self, policy: &str) -> Self {
+        self.policy = policy.into();
+        self
+    }
+
+    /// A registry that is spoken to in plain HTTP.
+    pub fn plain_http(self, host: &str) -> Self {
+        self.registry(toml::toml! { plain_http = true }, host)
+    }
+
+    /// A registry whose certificate the PEM text `ca` vouches for.
+    pub fn tls(self, host: &str, ca: &str) -> Self {
+        let file = format!("{}.pem", host.replace(':', "-"));
+        let table = toml::Table::from_iter([("ca".to_owned(), toml::Value::from(vec![file.clone()]))]);
+        self.file(&file, ca).registry(table, host)
+    }
+
+    /// A registry in plain HTTP that asks for a password.
+    pub fn plain_http_with_password(self, host: &str, username: &str, password: &str) -> Self {
+        let file = format!("{}.password", host.replace(':', "-"));
+        let mut table = toml::toml! { plain_http = true };
+        table.insert("username".into(), username.into());
+        table.insert("password_file".into(), file.clone().into());
+        self.file(&file, password).registry(table, host)
+    }
+
+    /// A `[[registry]]` table of config.toml, to which `host` is added. File names in it are made absolute by the
+    /// daemon, relative to its configuration folder.
+    pub fn registry(mut self, mut table: toml::Table, host: &str) -> Self {
+        table.insert("host".into(), host.into());
+        self.registries.push(table);
+        self
+    }
+
+    /// Another key of config.toml.
+    pub fn setting(mut self, name: &str, value: impl Into<toml::Value>) -> Self {
+        self.settings.insert(name.into(), value.into());
+        self
+    }
+
+    /// A file of the configuration folder.
+    pub fn file(mut self, path: &str, content: impl Into<Vec<u8>>) -> Self {
+        self.files.push((path.into(), content.into()));
+        self
+    }
+
+    /// A variable of the daemon's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Writes the configuration, starts the daemon and waits until its verifier socket takes connections.
+    ///
+    /// # Errors
+    ///
+    /// The daemon is not built or does not come up; then the error holds the end of its log.
+    pub async fn start(self) -> Result<Assayd> {
+        let mut assayd = self.prepare()?;
+        assayd.start().await?;
+        Ok(assayd)
+    }
+
+    /// Writes the configuration without starting the daemon, for tests of its absence.
+    ///
+    /// # Errors
+    ///
+    /// The daemon is not built or the configuration cannot be written.
+    pub fn prepare(self) -> Result<Assayd> {
+        let directory = tempfile::Builder::new().prefix("assay-daemon-").tempdir()?;
+        let assayd = Assayd {
+            service: None,
+            program: program("assayd")?,
+            environment: self.environment,
+            directory,
+        };
+        let config = assayd.config_directory();
+        for folder in [&config, &assayd.state_directory(), &assayd.run_directory()] {
+            fs::create_dir_all(folder)?;
+        }
+        for (path, content) in self.files {
+            let path = config.join(path);
+            fs::create_dir_all(path.parent().unwrap_or(&config))?;
+            fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        assayd.write_policy(&self.policy)?;
+
+        let mut settings = self.settings;
+        for (name, path) in [
+            ("verifier_socket", assayd.verifier_socket()),
+            ("control_socket", assayd.control_socket()),
+            ("state_directory", assayd.state_directory()),
+            ("policy", config.join("policy.toml")),
+        ] {
+            settings
+                .entry(name)
+                .or_insert_with(|| path.to_string_lossy().into_owned().into());
+        }
+        if !self.registries.is_empty() {
+            settings.insert("registry".into(), toml::Value::from(self.registries));
+        }
+        fs::write(config.join("config.toml"), settings.to_string()).context("cannot write config.toml")?;
+        Ok(assayd)
+    }
+}
+
+/// A daemon with folders and sockets of its own. Dropping it kills it and removes them.
+#[derive(Debug)]
+pub struct Assayd {
+    service: Option<Service>,
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+    directory: tempfile::TempDir,
+}
+
+impl Assayd {
+    /// Begins the configuration of a daemon.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Starts it, again after [`Self::stop`] or [`Self::kill`], with the same state.
+    ///
+    /// # Errors
+    ///
+    /// It does not come up; the error holds the end of its log.
+    pub async fn start(&mut self) -> Result<()> {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(self.config_directory().join("config.toml"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let mut service = Service::spawn("assayd", command, &self.directory.path().join("assayd.log"))?;
+        let socket = self.verifier_socket();
+        let answers = || {
+            let socket = socket.clone();
+            async move { UnixStream::connect(socket).await.is_ok() }
+        };
+        service.wait_until(answers).await?;
+        self.service = Some(service);
+        Ok(())
+    }
+
+    /// Ends it with SIGTERM and waits.
+    ///
+    /// # Errors
+    ///
+    /// It was not running, did not end in time, or did not end well.
+    pub async fn stop(&mut self) -> Result<()> {
+        let mut service = self.service.take().context("assayd is not running")?;
+        let status = service.terminate().await?;
+        if status.success() {
+            Ok(())
+        } else {
+            bail!("assayd ended with {status}:\n{}", service.log())
+        }
+    }
+
+    /// Ends it with SIGKILL; its socket files stay.
+    pub fn kill(&mut self) {
+        if let Some(mut service) = self.service.take() {
+            service.kill();
+        }
+    }
+
+    /// Asks it to read its policy again, with SIGHUP.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn reload(&self) -> Result<()> {
+        self.service
+            .as_ref()
+            .context("assayd is not running")?
+            .signal(Signal::SIGHUP)
+    }
+
+    /// Its process id while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.service.as_ref().map(Service::id)
+    }
+
+    /// All that it has written to its standard output and error since it was first started.
+    pub fn log(&self) -> String {
+        fs::read(self.directory.path().join("assayd.log"))
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Replaces the policy document, without telling the daemon.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn write_policy(&self, policy: &str) -> Result<()> {
+        fs::write(self.config_directory().join("policy.toml"), policy).context("cannot write policy.toml")
+    }
+
+    /// The folder with config.toml and policy.toml.
+    pub fn config_directory(&self) -> PathBuf {
+        self.directory.path().join("etc")
+    }
+
+    /// The folder with its store.
+    pub fn state_directory(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    fn run_directory(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    /// The socket that the hook asks.
+    pub fn verifier_socket(&self) -> PathBuf {
+        self.run_directory().join("verifier.sock")
+    }
+
+    /// The socket that assayctl asks.
+    pub fn control_socket(&self) -> PathBuf {
+        self.run_directory().join("control.sock")
+    }
+
+    /// The hook's list of images that are admitted without the daemon.
+    pub fn bootstrap_list(&self) -> PathBuf {
+        self.config_directory().join("bootstrap.list")
+    }
+
+    /// The flag whose presence makes the hook only observe.
+    pub fn observe_flag(&self) -> PathBuf {
+        self.config_directory().join("observe")
+    }
+
+    /// The environment through which the hook finds this daemon.
+    pub fn hook_environment(&self) -> [(&'static str, PathBuf); 3] {
+        [
+            ("ASSAYD_VERIFIER_SOCKET", self.verifier_socket()),
+            ("ASSAYD_BOOTSTRAP_LIST", self.bootstrap_list()),
+            ("ASSAYD_OBSERVE_FLAG", self.observe_flag()),
+        ]
+    }
+
+    /// Runs `assayctl` against this daemon.
+    ///
+    /// # Errors
+    ///
+    /// It is not built or cannot be started; its exit code is in the result.
+    pub async fn assayctl(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = Command::new(program("assayctl")?);
+        command
+            .env("ASSAYD_CONTROL_SOCKET", self.control_socket())
+            .args(arguments);
+        output(command).await
+    }
+}

@@ -1,0 +1,400 @@
+//! A private containerd: own root, state, socket and verifier folder, gone without a trace when dropped.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use nix::mount::{MntFlags, umount2};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::assayd::Assayd;
+use crate::cri::image_service_client::ImageServiceClient;
+use crate::cri::{
+    AuthConfig, Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest,
+};
+use crate::peers::Peers;
+use crate::process::{Service, kill_everything_of, output};
+
+/// What containerd said when it refused a pull: the text that the kubelet puts into the pod's event.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct PullError {
+    /// The error's text.
+    pub message: String,
+}
+
+impl PullError {
+    /// Whether an image verifier refused the pull, as opposed to a failure before or after it.
+    pub fn is_denial(&self) -> bool {
+        self.message.contains("image verifier bindir blocked pull")
+    }
+}
+
+/// How the private containerd is to be set up.
+#[derive(Debug)]
+pub struct Builder {
+    peers: Peers,
+    verifiers: Vec<(String, PathBuf)>,
+    environment: Vec<(String, String)>,
+    registries: Vec<RegistryHost>,
+}
+
+#[derive(Debug)]
+struct RegistryHost {
+    host: String,
+    ca: Option<String>,
+}
+
+impl Builder {
+    /// Puts a symlink called `name` to `program` into the verifier folder.
+    pub fn verifier(mut self, name: &str, program: &Path) -> Self {
+        self.verifiers.push((name.into(), program.into()));
+        self
+    }
+
+    /// Sets a variable of containerd's environment, which verifiers inherit.
+    pub fn env(mut self, name: &str, value: impl AsRef<Path>) -> Self {
+        self.environment
+            .push((name.into(), value.as_ref().to_string_lossy().into_owned()));
+        self
+    }
+
+    /// Puts the project's own hook into the verifier folder, pointed at this daemon.
+    ///
+    /// # Errors
+    ///
+    /// The hook is not built.
+    pub fn hook(mut self, assayd: &Assayd) -> Result<Self> {
+        for (name, path) in assayd.hook_environment() {
+            self = self.env(name, path);
+        }
+        Ok(self.verifier("assay-verifier", &crate::program("assay-verifier")?))
+    }
+
+    /// Makes `host` (`127.0.0.1:5000`) a registry that is spoken to in plain HTTP.
+    pub fn plain_http(mut self, host: &str) -> Self {
+        self.registries.push(RegistryHost {
+            host: host.into(),
+            ca: None,
+        });
+        self
+    }
+
+    /// Makes `host` a registry whose certificate the PEM text `ca` vouches for.
+    pub fn tls(mut self, host: &str, ca: &str) -> Self {
+        self.registries.push(RegistryHost {
+            host: host.into(),
+            ca: Some(ca.into()),
+        });
+        self
+    }
+
+    /// Starts containerd and waits until its image service answers.
+    ///
+    /// # Errors
+    ///
+    /// Not root, or containerd does not come up; then the error holds the end of its log.
+    pub async fn start(self) -> Result<Containerd> {
+        ensure!(
+            nix::unistd::geteuid().is_root(),
+            "containerd mounts file systems: run these tests as root"
+        );
+        let directory = tempfile::Builder::new().prefix("assay-containerd-").tempdir()?;
+        let path = directory.path();
+        let bin_dir = path.join("verifiers");
+        fs::create_dir(&bin_dir)?;
+        for (name, program) in &self.verifiers {
+            ensure!(program.is_file(), "the verifier {} does not exist", program.display());
+            symlink(program, bin_dir.join(name))?;
+        }
+        for registry in &self.registries {
+            write_host(&path.join("certs.d"), registry)?;
+        }
+        fs::write(path.join("config.toml"), configuration(path))?;
+
+        let mut command = Command::new(self.peers.containerd());
+        command
+            .arg("--config")
+            .arg(path.join("config.toml"))
+            .arg("--log-level")
+            .arg("debug");
+        command
+            .env("PATH", self.peers.path_variable())
+            .envs(self.environment)
+            .current_dir(path);
+        let service = Service::spawn("containerd", command, &path.join("containerd.log"))?;
+        let endpoint = Endpoint::from_shared(format!("unix://{}", path.join("containerd.sock").display()))?;
+        let images = ImageServiceClient::new(endpoint.connect_lazy());
+        let mut containerd = Containerd {
+            service,
+            images,
+            peers: self.peers,
+            directory,
+        };
+        let probe = containerd.images.clone();
+        let answers = || {
+            let mut probe = probe.clone();
+            async move { probe.list_images(ListImagesRequest {}).await.is_ok() }
+        };
+        containerd.service.wait_until(answers).await?;
+        Ok(containerd)
+    }
+}
+
+/// A running containerd. Dropping it kills it, its shims and its verifiers, and removes what it mounted and wrote.
+#[derive(Debug)]
+pub struct Containerd {
+    service: Service,
+    images: ImageServiceClient<Channel>,
+    peers: Peers,
+    directory: tempfile::TempDir,
+}
+
+impl Containerd {
+    /// Begins the set-up of a containerd without verifiers and registries.
+    pub fn builder(peers: &Peers) -> Builder {
+        Builder {
+            peers: peers.clone(),
+            verifiers: vec![],
+            environment: vec![],
+            registries: vec![],
+        }
+    }
+
+    /// The socket that serves CRI and containerd's own API.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("containerd.sock")
+    }
+
+    /// The folder whose programs containerd asks, for tests that change it while containerd runs.
+    pub fn verifier_directory(&self) -> PathBuf {
+        self.directory.path().join("verifiers")
+    }
+
+    /// All that containerd has logged, at debug level: allowing verdicts and verifiers' stderr appear only there.
+    pub fn log(&self) -> String {
+        self.service.log()
+    }
+
+    /// containerd's process id.
+    pub fn id(&self) -> u32 {
+        self.service.id()
+    }
+
+    /// Tells containerd, while it runs, that `host` speaks plain HTTP.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn trust_plain_http(&self, host: &str) -> Result<()> {
+        write_host(
+            &self.directory.path().join("certs.d"),
+            &RegistryHost {
+                host: host.into(),
+                ca: None,
+            },
+        )
+    }
+
+    /// Pulls as the kubelet does, through CRI's PullImage.
+    ///
+    /// # Errors
+    ///
+    /// What containerd answered.
+    pub async fn pull_cri(&self, reference: &str) -> Result<(), PullError> {
+        self.pull_cri_with(reference, None).await
+    }
+
+    /// Pulls through CRI with a user name and a password, as a pod's imagePullSecrets would.
+    ///
+    /// # Errors
+    ///
+    /// What containerd answered.
+    pub async fn pull_cri_with(&self, reference: &str, login: Option<(&str, &str)>) -> Result<(), PullError> {
+        let auth = login.map(|(username, password)| AuthConfig {
+            username: username.into(),
+            password: password.into(),
+        });
+        let request = PullImageRequest {
+            image: spec(reference),
+            auth,
+        };
+        match self.images.clone().pull_image(request).await {
+            Ok(_) => Ok(()),
+            Err(status) => Err(PullError {
+                message: status.message().to_owned(),
+            }),
+        }
+    }
+
+    /// Pulls with containerd's own `ctr images pull`, over plain HTTP.
+    ///
+    /// # Errors
+    ///
+    /// What `ctr` wrote to its standard error, or why it did not run.
+    pub async fn pull_ctr(&self, reference: &str) -> Result<(), PullError> {
+        let finished = self.ctr(&["images", "pull", "--plain-http", reference]).await;
+        match finished {
+            Ok(finished) if finished.success => Ok(()),
+            Ok(finished) => Err(PullError {
+                message: finished.stderr.trim().to_owned(),
+            }),
+            Err(error) => Err(PullError {
+                message: format!("{error:#}"),
+            }),
+        }
+    }
+
+    /// Runs `ctr` against this containerd, in the namespace `k8s.io`.
+    ///
+    /// # Errors
+    ///
+    /// `ctr` cannot be started; its exit code is in the result.
+    pub async fn ctr(&self, arguments: &[&str]) -> Result<crate::Finished> {
+        let mut command = Command::new(self.peers.ctr());
+        command
+            .arg("--address")
+            .arg(self.socket())
+            .args(["--namespace", "k8s.io"])
+            .args(arguments);
+        output(command).await
+    }
+
+    /// Whether containerd holds the image, by any of its names.
+    ///
+    /// # Errors
+    ///
+    /// CRI did not answer.
+    pub async fn has(&self, reference: &str) -> Result<bool> {
+        let request = ImageStatusRequest { image: spec(reference) };
+        Ok(self
+            .images
+            .clone()
+            .image_status(request)
+            .await?
+            .into_inner()
+            .image
+            .is_some())
+    }
+
+    /// All images that containerd holds.
+    ///
+    /// # Errors
+    ///
+    /// CRI did not answer.
+    pub async fn images(&self) -> Result<Vec<Image>> {
+        Ok(self
+            .images
+            .clone()
+            .list_images(ListImagesRequest {})
+            .await?
+            .into_inner()
+            .images)
+    }
+
+    /// Removes an image and what only it used, so that the next pull fetches its layers again.
+    ///
+    /// # Errors
+    ///
+    /// containerd could not remove it.
+    pub async fn remove(&self, reference: &str) -> Result<()> {
+        self.images
+            .clone()
+            .remove_image(RemoveImageRequest { image: spec(reference) })
+            .await?;
+        // CRI removes in the background; removing in the foreground once more waits for the garbage collector.
+        self.ctr(&["images", "remove", "--sync", reference])
+            .await?
+            .successful()
+            .map(drop)
+    }
+
+    /// Stops containerd in an orderly way, then removes its traces.
+    ///
+    /// # Errors
+    ///
+    /// It did not stop in time.
+    pub async fn stop(mut self) -> Result<()> {
+        self.service.terminate().await.map(drop)
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        self.service.kill();
+        kill_everything_of(self.directory.path());
+        unmount_everything_below(self.directory.path());
+    }
+}
+
+fn spec(reference: &str) -> Option<ImageSpec> {
+    Some(ImageSpec {
+        image: reference.into(),
+    })
+}
+
+/// containerd's documented host configuration (containerd docs/hosts.md): one folder for each registry.
+fn write_host(certs: &Path, registry: &RegistryHost) -> Result<()> {
+    let directory = certs.join(&registry.host);
+    fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    let host = &registry.host;
+    let hosts = match &registry.ca {
+        None => format!("[host.\"http://{host}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"),
+        Some(ca) => {
+            let file = directory.join("ca.pem");
+            fs::write(&file, ca)?;
+            let file = file.display();
+            format!("[host.\"https://{host}\"]\ncapabilities = [\"pull\", \"resolve\"]\nca = \"{file}\"\n")
+        }
+    };
+    fs::write(directory.join("hosts.toml"), hosts).context("cannot write hosts.toml")
+}
+
+/// NRI is off because its socket's path is one for the whole machine; a container without CAP_SYS_RESOURCE must not
+/// lower its score.
+fn configuration(directory: &Path) -> String {
+    let directory = directory.display();
+    format!(
+        r#"version = 3
+root = "{directory}/root"
+state = "{directory}/state"
+disabled_plugins = ["io.containerd.nri.v1.nri"]
+
+[grpc]
+address = "{directory}/containerd.sock"
+
+[ttrpc]
+address = "{directory}/containerd.sock.ttrpc"
+
+[plugins."io.containerd.image-verifier.v1.bindir"]
+bin_dir = "{directory}/verifiers"
+max_verifiers = 10
+per_verifier_timeout = "10s"
+
+[plugins."io.containerd.cri.v1.images".registry]
+config_path = "{directory}/certs.d"
+
+[plugins."io.containerd.cri.v1.runtime"]
+restrict_oom_score_adj = true
+
+[plugins."io.containerd.internal.v1.opt"]
+path = "{directory}/opt"
+"#
+    )
+}
+
+/// Unmounts what containerd and its shims mounted, the deepest first, so that the folder can be removed.
+fn unmount_everything_below(directory: &Path) {
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+        return;
+    };
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
+    let mut points: Vec<_> = points.filter(|point| point.starts_with(directory)).collect();
+    points.sort_by_key(|point| std::cmp::Reverse(point.components().count()));
+    for point in points {
+        // What cannot be unmounted keeps its folder; there is nothing more to do about it while dropping.
+        let _: nix::Result<()> = umount2(point, MntFlags::MNT_DETACH);
+    }
+}

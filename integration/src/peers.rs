@@ -1,0 +1,314 @@
+//! The real programs that assayd works with, taken from Debian's archive into a folder of the project's own.
+//!
+//! Nothing is installed on the system: a private apt list directory knows the machine's own suite and `sid`,
+//! `apt-get download` fetches and verifies, `dpkg -x` unpacks. The mirror is the one that the machine's own apt uses, so
+//! no address is written here. Two processes that fetch at once wait for each other on a lock file.
+
+use std::env;
+use std::fmt;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Where apt finds what signs Debian's archive; the second name is the one of Debian 13 and later.
+const KEYRINGS: [&str; 2] = [
+    "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "/usr/share/keyrings/debian-archive-keyring.pgp",
+];
+
+/// Which suite a package comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suite {
+    /// Debian unstable: the only suite with containerd 2.1 and notation.
+    Sid,
+    /// The machine's own suite, for what needs the machine's C library.
+    Own,
+}
+
+struct Package {
+    name: &'static str,
+    suite: Suite,
+    /// Files that must be there once it is unpacked.
+    programs: &'static [&'static str],
+}
+
+const PACKAGES: [Package; 5] = [
+    Package {
+        name: "containerd",
+        suite: Suite::Sid,
+        programs: &["usr/bin/containerd", "usr/bin/containerd-shim-runc-v2", "usr/bin/ctr"],
+    },
+    Package {
+        name: "runc",
+        suite: Suite::Own,
+        programs: &["usr/sbin/runc"],
+    },
+    Package {
+        name: "notation",
+        suite: Suite::Sid,
+        programs: &["usr/bin/notation"],
+    },
+    Package {
+        name: "docker-registry",
+        suite: Suite::Sid,
+        programs: &["usr/bin/docker-registry"],
+    },
+    Package {
+        name: "busybox-static",
+        suite: Suite::Sid,
+        programs: &["usr/bin/busybox"],
+    },
+];
+
+/// Real containerd, runc, notation, docker-registry and busybox on this machine's disk.
+#[derive(Clone, Debug)]
+pub struct Peers {
+    root: PathBuf,
+    versions: Vec<(String, String)>,
+}
+
+impl Peers {
+    /// Fetches the peers, or finds them where an earlier call left them. Blocks for as long as the download takes.
+    ///
+    /// They live in `.lab/peers` of the workspace, or in `peers` of the folder that `ASSAY_LAB` names. Removing that
+    /// folder makes the next call fetch what the archive has then.
+    ///
+    /// # Errors
+    ///
+    /// Names what is missing: Debian, a program, a keyring, the network, or a package that the archive no longer has.
+    pub fn fetch() -> Result<Self> {
+        let lab = env::var_os("ASSAY_LAB").map_or_else(|| crate::workspace().join(".lab"), PathBuf::from);
+        Self::fetch_into(&lab.join("peers"))
+    }
+
+    fn fetch_into(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let lock = File::create(folder.join("lock")).context("cannot create the lock file of the peers")?;
+        lock.lock().context("cannot lock the folder of the peers")?;
+
+        if let Some(found) = Self::find(folder) {
+            return Ok(found);
+        }
+        download(folder)?;
+        Self::find(folder).with_context(|| format!("{} is incomplete after a fetch", folder.display()))
+    }
+
+    fn find(folder: &Path) -> Option<Self> {
+        let root = folder.join("root");
+        let complete = PACKAGES
+            .iter()
+            .flat_map(|package| package.programs)
+            .all(|program| root.join(program).is_file());
+        let versions = fs::read_to_string(folder.join("versions.tsv")).ok()?;
+        let versions = versions.lines().filter_map(|line| line.split_once('\t'));
+        complete.then(|| Self {
+            root,
+            versions: versions.map(|(name, is)| (name.into(), is.into())).collect(),
+        })
+    }
+
+    /// Package names with their Debian versions, for reports.
+    pub fn versions(&self) -> &[(String, String)] {
+        &self.versions
+    }
+
+    /// containerd 2.1 or later.
+    pub fn containerd(&self) -> PathBuf {
+        self.root.join("usr/bin/containerd")
+    }
+
+    /// containerd's own command-line client.
+    pub fn ctr(&self) -> PathBuf {
+        self.root.join("usr/bin/ctr")
+    }
+
+    /// The Notary Project's command line.
+    pub fn notation(&self) -> PathBuf {
+        self.root.join("usr/bin/notation")
+    }
+
+    /// A registry without the referrers API.
+    pub fn docker_registry(&self) -> PathBuf {
+        self.root.join("usr/bin/docker-registry")
+    }
+
+    /// A static busybox, the content of test images.
+    pub fn busybox(&self) -> PathBuf {
+        self.root.join("usr/bin/busybox")
+    }
+
+    /// A `PATH` with which containerd finds its shim and runc, before the machine's own.
+    pub fn path_variable(&self) -> String {
+        let inherited = env::var("PATH").unwrap_or_default();
+        format!("{0}/usr/bin:{0}/usr/sbin:{inherited}", self.root.display())
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each: Vec<_> = self
+            .versions
+            .iter()
+            .map(|(name, version)| format!("{name} {version}"))
+            .collect();
+        f.write_str(&each.join(", "))
+    }
+}
+
+fn download(folder: &Path) -> Result<()> {
+    let archive = Archive::prepare(folder)?;
+    eprintln!(
+        "peers: reading the package lists of sid and {} from {}",
+        archive.codename, archive.mirror
+    );
+    archive
+        .apt_get(&["update"], folder)
+        .context("the package lists cannot be read")?;
+
+    let root = folder.join("root.partial");
+    let debs = folder.join("debs");
+    for directory in [&root, &debs] {
+        remove_dir(directory)?;
+        fs::create_dir_all(directory)?;
+    }
+    let mut versions = String::new();
+    for package in &PACKAGES {
+        let suite = match package.suite {
+            Suite::Sid => "sid",
+            Suite::Own => &archive.codename,
+        };
+        archive
+            .apt_get(&["download", &format!("{}/{suite}", package.name)], &debs)
+            .with_context(|| {
+                format!(
+                    "{} cannot be fetched from {suite}: the archive may no longer have it",
+                    package.name
+                )
+            })?;
+        let deb = the_only_file_of(&debs, package.name)?;
+        let version = run(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Version"))?;
+        run(Command::new("dpkg").arg("-x").arg(&deb).arg(&root))?;
+        for program in package.programs {
+            ensure!(
+                root.join(program).is_file(),
+                "{} {} no longer ships {program}",
+                package.name,
+                version.trim()
+            );
+        }
+        eprintln!("peers: {} {} from {suite}", package.name, version.trim());
+        versions.push_str(&format!("{}\t{}\n", package.name, version.trim()));
+    }
+
+    remove_dir(&debs)?;
+    remove_dir(&folder.join("root"))?;
+    fs::rename(&root, folder.join("root")).context("cannot move the unpacked peers to their place")?;
+    fs::write(folder.join("versions.tsv"), versions).context("cannot write the list of versions")
+}
+
+/// Debian's archive as this machine reaches it, with a list directory of its own.
+struct Archive {
+    codename: String,
+    mirror: String,
+    options: Vec<String>,
+}
+
+impl Archive {
+    fn prepare(folder: &Path) -> Result<Self> {
+        let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
+        let field = |name: &str| {
+            let value = release
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            value.map(|value| value.trim_matches('"').to_owned())
+        };
+        let is_debian = field("ID").as_deref() == Some("debian");
+        ensure!(
+            is_debian,
+            "the peers come from Debian's archive and this machine is not Debian"
+        );
+        let codename = field("VERSION_CODENAME").context("/etc/os-release names no VERSION_CODENAME")?;
+
+        let targets =
+            run(Command::new("apt-get").args(["indextargets", "--format", "$(RELEASE) $(CODENAME) $(REPO_URI)"]))?;
+        let mirror = targets
+            .lines()
+            .find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
+                [suite, name, uri] if suite == codename || name == codename => {
+                    Some(uri.trim_end_matches('/').to_owned())
+                }
+                _ => None,
+            });
+        let mirror = mirror.with_context(|| format!("apt on this machine knows no mirror of Debian's {codename}"))?;
+        let Some(keyring) = KEYRINGS.iter().find(|path| Path::new(path).is_file()) else {
+            bail!("no keyring for Debian's archive; install the package debian-archive-keyring");
+        };
+
+        let apt = folder.join("apt");
+        fs::create_dir_all(apt.join("lists/partial"))?;
+        fs::create_dir_all(apt.join("cache/archives/partial"))?;
+        let suites: String = ["sid", &codename]
+            .map(|suite| format!("deb [signed-by={keyring}] {mirror} {suite} main\n"))
+            .concat();
+        fs::write(apt.join("sources.list"), suites)?;
+        let options = [
+            format!("Dir::Etc::sourcelist={}/sources.list", apt.display()),
+            "Dir::Etc::sourceparts=/dev/null".into(),
+            format!("Dir::State::lists={}/lists", apt.display()),
+            format!("Dir::Cache={}/cache", apt.display()),
+            "APT::Sandbox::User=root".into(),
+            "Acquire::Languages=none".into(),
+            "Acquire::Retries=3".into(),
+        ];
+        Ok(Self {
+            codename,
+            mirror,
+            options: options.into(),
+        })
+    }
+
+    fn apt_get(&self, arguments: &[&str], directory: &Path) -> Result<()> {
+        let options = self.options.iter().flat_map(|option| ["-o", option]);
+        run(Command::new("apt-get")
+            .arg("-qq")
+            .args(options)
+            .args(arguments)
+            .current_dir(directory))
+        .map(drop)
+    }
+}
+
+fn the_only_file_of(debs: &Path, package: &str) -> Result<PathBuf> {
+    let prefix = format!("{package}_");
+    let mut found = fs::read_dir(debs)?.filter_map(Result::ok).map(|entry| entry.path());
+    found
+        .find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+        })
+        .with_context(|| format!("apt-get left no file for {package}"))
+}
+
+fn remove_dir(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn run(command: &mut Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| format!("cannot run {program}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "{program} failed ({}): {}",
+        output.status,
+        said.trim()
+    );
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
