@@ -217,13 +217,14 @@ impl Notation {
         self.run(&arguments).await?.successful().map(drop)
     }
 
-    /// Verifies `reference` with the policy and the stores of this folder.
+    /// Verifies `reference` with the policy and the stores of this folder, saying why it refuses a signature.
     ///
     /// # Errors
     ///
     /// notation cannot be started; whether it accepted is in the result.
     pub async fn verify(&self, reference: &str) -> Result<Finished> {
-        self.run(&["verify", "--insecure-registry", reference]).await
+        self.run(&["verify", "--verbose", "--insecure-registry", reference])
+            .await
     }
 
     /// Runs notation with any arguments.

@@ -173,20 +173,25 @@ fn download(folder: &Path) -> Result<()> {
         remove_dir(directory)?;
         fs::create_dir_all(directory)?;
     }
+    let suite = |package: &Package| match package.suite {
+        Suite::Sid => "sid",
+        Suite::Own => &archive.codename,
+    };
+    let wanted: Vec<_> = PACKAGES
+        .iter()
+        .map(|package| format!("{}/{}", package.name, suite(package)))
+        .collect();
+    eprintln!("peers: fetching {}", wanted.join(", "));
+    let arguments: Vec<_> = ["download"]
+        .into_iter()
+        .chain(wanted.iter().map(String::as_str))
+        .collect();
+    archive
+        .apt_get(&arguments, &debs)
+        .context("the peers cannot be fetched; the archive may have lost one")?;
+
     let mut versions = String::new();
     for package in &PACKAGES {
-        let suite = match package.suite {
-            Suite::Sid => "sid",
-            Suite::Own => &archive.codename,
-        };
-        archive
-            .apt_get(&["download", &format!("{}/{suite}", package.name)], &debs)
-            .with_context(|| {
-                format!(
-                    "{} cannot be fetched from {suite}: the archive may no longer have it",
-                    package.name
-                )
-            })?;
         let deb = the_only_file_of(&debs, package.name)?;
         let version = run(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Version"))?;
         run(Command::new("dpkg").arg("-x").arg(&deb).arg(&root))?;
@@ -198,7 +203,7 @@ fn download(folder: &Path) -> Result<()> {
                 version.trim()
             );
         }
-        eprintln!("peers: {} {} from {suite}", package.name, version.trim());
+        eprintln!("peers: {} {} from {}", package.name, version.trim(), suite(package));
         versions.push_str(&format!("{}\t{}\n", package.name, version.trim()));
     }
 
@@ -260,7 +265,9 @@ impl Archive {
             format!("Dir::Cache={}/cache", apt.display()),
             "APT::Sandbox::User=root".into(),
             "Acquire::Languages=none".into(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
             "Acquire::Retries=3".into(),
+            "APT::Update::Error-Mode=any".into(),
         ];
         Ok(Self {
             codename,

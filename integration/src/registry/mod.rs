@@ -147,8 +147,10 @@ impl Registry {
     /// Stops serving at once: connections break, and new ones are refused.
     pub async fn stop(&mut self) {
         self.server.abort();
-        // Aborting is the only way it ends.
-        let _: Result<(), tokio::task::JoinError> = (&mut self.server).await;
+        if !self.server.is_finished() {
+            // Aborting is the only way it ends.
+            let _: Result<(), tokio::task::JoinError> = (&mut self.server).await;
+        }
     }
 
     /// Serves again on the same port, with the same content and log.

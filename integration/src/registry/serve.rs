@@ -423,8 +423,12 @@ fn replace(fault: &Fault, uri: &http::Uri, kind: Kind) -> Option<Response<Body>>
             respond(StatusCode::NOT_FOUND, "text/plain", "404 page not found\n")
         }
         Fault::Huge { bytes } => {
-            let pieces = (0..bytes.div_ceil(PIECE as u64)).map(move |_| Ok(Frame::data(Bytes::from_static(&SPACES))));
-            let mut answer = Response::new(BodyExt::boxed(StreamBody::new(stream::iter(pieces))));
+            let pieces = stream::unfold(*bytes, |left| async move {
+                let now = usize::try_from(left).map_or(PIECE, |left| left.min(PIECE));
+                let piece = Bytes::from_static(SPACES.get(..now)?);
+                (now > 0).then(|| (Ok(Frame::data(piece)), left - now as u64))
+            });
+            let mut answer = Response::new(BodyExt::boxed(StreamBody::new(pieces)));
             answer
                 .headers_mut()
                 .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
