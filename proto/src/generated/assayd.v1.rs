@@ -557,16 +557,14 @@ pub struct SignatureReport {
     /// The digest of the signature's manifest.
     #[prost(string, tag = "1")]
     pub digest: ::prost::alloc::string::String,
-    #[prost(string, tag = "2")]
-    pub format: ::prost::alloc::string::String,
-    #[prost(bool, tag = "3")]
+    #[prost(bool, tag = "2")]
     pub verified: bool,
-    #[prost(message, repeated, tag = "4")]
+    #[prost(message, repeated, tag = "3")]
     pub steps: ::prost::alloc::vec::Vec<StepReport>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepReport {
-    /// integrity, chain, authenticity, identity, expiry, authentic-timestamp, revocation, subject.
+    /// integrity, attributes, authenticity, identity, expiry, authentic-timestamp, revocation, subject.
     #[prost(string, tag = "1")]
     pub step: ::prost::alloc::string::String,
     #[prost(enumeration = "StepOutcome", tag = "2")]
