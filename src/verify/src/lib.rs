@@ -20,14 +20,18 @@
 )]
 
 pub mod code;
+pub mod crypto;
 pub mod descriptor;
 pub mod digest;
+pub mod envelope;
 pub mod evidence;
+pub mod judge;
 pub mod limits;
 pub mod manifest;
 pub mod notation;
 pub mod reference;
 pub mod untrusted;
+pub mod x509;
 
 /// A moment, as every judgement takes it: an argument, never read from a clock.
 pub use jiff::Timestamp;

@@ -108,6 +108,10 @@ pub const MAX_NESTING: usize = 64;
 /// Attributes and annotations of one envelope or manifest.
 pub const MAX_ATTRIBUTES: usize = 128;
 
+/// JSON or CBOR values of one envelope. Real ones have below 50. A parsed value takes 32 bytes where its text may take
+/// one, so without this bound an envelope would multiply itself in memory.
+pub const MAX_ENVELOPE_VALUES: usize = 1024;
+
 /// A string from outside, when it is shown.
 pub const MAX_SHOWN_LENGTH: usize = 200;
 

@@ -1,3 +1,7 @@
 //! The Notary Project's trust policy, trust stores and signatures.
 
+pub mod identity;
+pub mod signature;
 pub mod statement;
+pub mod steps;
+pub mod trust_store;

@@ -1,0 +1,515 @@
+//! A certificate, parsed once (RFC 5280 §4).
+//!
+//! The bytes are kept: what is hashed, compared and verified is always what came, never an encoding of what was parsed.
+//! Parsing says what a certificate is; whether it may do something is decided by [`super::chain`].
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use const_oid::ObjectIdentifier;
+use const_oid::db::{rfc5280, rfc5912};
+use der::asn1::{AnyRef, BitStringRef, ContextSpecific, UintRef};
+use der::{Decode as _, Reader as _, Sequence, SliceReader, Tag, TagMode, TagNumber, Tagged as _};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, BasicConstraints, ExtendedKeyUsage, KeyUsage};
+use x509_cert::ext::{Extension, Extensions as WireExtensions};
+use x509_cert::name::Name;
+use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
+use x509_cert::time::{Time, Validity};
+
+use crate::Timestamp;
+use crate::crypto::{self, BadSignature, Curve, Hash, KeyKind, PublicKey, SignatureAlgorithm};
+use crate::digest::hex;
+use crate::limits::{MAX_ATTRIBUTES, MAX_CERTIFICATE_SIZE};
+use crate::untrusted::Untrusted;
+
+/// The SHA-256 of a certificate's DER: its name in reports and deny-lists.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+/// An extension's value, and whether a verifier that does not know it must refuse the certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked<T> {
+    /// The critical flag.
+    pub critical: bool,
+    /// The value.
+    pub value: T,
+}
+
+/// The extensions that judging reads (RFC 5280 §4.2). The others are kept out, unless they are critical.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extensions {
+    /// Whether it is a CA, and how many CAs may be below.
+    pub basic_constraints: Option<Marked<BasicConstraints>>,
+    /// What the key is for.
+    pub key_usage: Option<Marked<KeyUsage>>,
+    /// What the key is for, in more detail.
+    pub extended_key_usage: Option<Marked<ExtendedKeyUsage>>,
+    /// It names a place where its revocation can be looked up: CRL distribution points, a freshest CRL or an OCSP
+    /// responder.
+    pub names_revocation_source: bool,
+    /// The first critical extension that is not known here. A certificate that has one is refused (RFC 5280 §4.2).
+    pub unknown_critical: Option<ObjectIdentifier>,
+}
+
+/// A certificate. Cloning shares the bytes.
+#[derive(Clone)]
+pub struct Certificate(Arc<Parsed>);
+
+struct Parsed {
+    der: Box<[u8]>,
+    fingerprint: Fingerprint,
+    to_be_signed: Range<usize>,
+    signature_algorithm: Result<SignatureAlgorithm, ObjectIdentifier>,
+    signature: Box<[u8]>,
+    issuer_der: Range<usize>,
+    subject_der: Range<usize>,
+    subject: Name,
+    key_kind: KeyKind,
+    key: Box<[u8]>,
+    not_before: Timestamp,
+    not_after: Timestamp,
+    extensions: Extensions,
+}
+
+/// Why bytes are not a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ParseCertificateError {
+    /// More than [`MAX_CERTIFICATE_SIZE`].
+    #[error("the certificate has {0} bytes, more than {MAX_CERTIFICATE_SIZE}")]
+    TooLarge(usize),
+    /// Not DER, or not a certificate.
+    #[error("the certificate is malformed: {0}")]
+    Malformed(Untrusted),
+    /// The signed and the outer signature algorithm differ (RFC 5280 §4.1.1.2).
+    #[error("the certificate names two signature algorithms")]
+    TwoSignatureAlgorithms,
+    /// An extension appears twice (RFC 5280 §4.2).
+    #[error("the certificate has the extension {0} twice")]
+    DuplicateExtension(ObjectIdentifier),
+    /// More than [`MAX_ATTRIBUTES`].
+    #[error("the certificate has {0} extensions, more than {MAX_ATTRIBUTES}")]
+    TooManyExtensions(usize),
+    /// An extension that judging reads is malformed.
+    #[error("the certificate's extension {0} is malformed")]
+    MalformedExtension(ObjectIdentifier),
+    /// A path length on what is not a CA (RFC 5280 §4.2.1.9).
+    #[error("the certificate is no CA, yet has a path length")]
+    PathLengthWithoutCa,
+}
+
+/// Why a certificate is not signed by an issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotIssuedBy {
+    /// The certificate's issuer is not the issuer's subject.
+    #[error("its issuer has another name")]
+    Name,
+    /// Signed with an algorithm that is not in the list; SHA-1 and MD5 are among them.
+    #[error("it is signed with the algorithm {0}, which is not supported")]
+    Algorithm(ObjectIdentifier),
+    /// The signature does not verify.
+    #[error(transparent)]
+    Signature(#[from] BadSignature),
+}
+
+impl Certificate {
+    /// Parses exactly one certificate from DER.
+    ///
+    /// # Errors
+    ///
+    /// When it is too large, malformed, or has an extension twice.
+    pub fn from_der(der: &[u8]) -> Result<Self, ParseCertificateError> {
+        if der.len() > MAX_CERTIFICATE_SIZE {
+            return Err(ParseCertificateError::TooLarge(der.len()));
+        }
+        Parsed::from_der(der).map(|parsed| Self(Arc::new(parsed)))
+    }
+
+    /// The bytes as they came.
+    pub fn der(&self) -> &[u8] {
+        &self.0.der
+    }
+
+    /// The SHA-256 of the bytes.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.0.fingerprint
+    }
+
+    /// The subject.
+    pub fn subject(&self) -> &Name {
+        &self.0.subject
+    }
+
+    /// What kind of key it holds.
+    pub fn key_kind(&self) -> KeyKind {
+        self.0.key_kind
+    }
+
+    /// The key.
+    pub fn public_key(&self) -> PublicKey<'_> {
+        PublicKey {
+            kind: self.0.key_kind,
+            bytes: &self.0.key,
+        }
+    }
+
+    /// The first moment of its validity, inclusive.
+    pub fn not_before(&self) -> Timestamp {
+        self.0.not_before
+    }
+
+    /// The last moment of its validity, inclusive (RFC 5280 §4.1.2.5).
+    pub fn not_after(&self) -> Timestamp {
+        self.0.not_after
+    }
+
+    /// The extensions that judging reads.
+    pub fn extensions(&self) -> &Extensions {
+        &self.0.extensions
+    }
+
+    /// Whether it says that it is a CA.
+    pub fn is_ca(&self) -> bool {
+        self.extensions()
+            .basic_constraints
+            .as_ref()
+            .is_some_and(|constraints| constraints.value.ca)
+    }
+
+    /// Whether subject and issuer are the same name, byte for byte.
+    pub fn is_self_issued(&self) -> bool {
+        self.bytes(&self.0.issuer_der) == self.bytes(&self.0.subject_der)
+    }
+
+    /// Checks that `issuer` signed it: the names are the same bytes and the signature verifies. Whether the issuer may
+    /// sign certificates is not asked here.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub fn check_issued_by(&self, issuer: &Self) -> Result<(), NotIssuedBy> {
+        if self.bytes(&self.0.issuer_der) != issuer.bytes(&issuer.0.subject_der) {
+            return Err(NotIssuedBy::Name);
+        }
+        self.check_signed_with(issuer)
+    }
+
+    /// Checks that its own key signed it, whatever its names say.
+    ///
+    /// # Errors
+    ///
+    /// When it is not.
+    pub fn check_self_signed(&self) -> Result<(), NotIssuedBy> {
+        self.check_signed_with(self)
+    }
+
+    fn check_signed_with(&self, signer: &Self) -> Result<(), NotIssuedBy> {
+        let algorithm = self.0.signature_algorithm.map_err(NotIssuedBy::Algorithm)?;
+        crypto::verify(
+            algorithm,
+            signer.public_key(),
+            self.bytes(&self.0.to_be_signed),
+            &self.0.signature,
+        )?;
+        Ok(())
+    }
+
+    // The ranges were made from the same bytes.
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.0.der.get(range.clone()).unwrap_or_default()
+    }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+
+impl Eq for Certificate {}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate")
+            .field("subject", &self.to_string())
+            .field("fingerprint", &self.fingerprint())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The subject in the form of RFC 4514, escaped, for people.
+impl fmt::Display for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Untrusted::new(self.0.subject.to_string()).fmt(f)
+    }
+}
+
+fn malformed(error: der::Error) -> ParseCertificateError {
+    ParseCertificateError::Malformed(error.to_string().into())
+}
+
+/// What the walk over the outer structure finds. Where bytes matter they are kept as bytes.
+struct Wire<'a> {
+    to_be_signed: Range<usize>,
+    inner_algorithm: AlgorithmIdentifierRef<'a>,
+    issuer: Range<usize>,
+    validity: Validity,
+    subject: Range<usize>,
+    subject_public_key_info: SubjectPublicKeyInfoRef<'a>,
+    extensions: WireExtensions,
+    outer_algorithm: AlgorithmIdentifierRef<'a>,
+    signature: BitStringRef<'a>,
+}
+
+impl<'a> Wire<'a> {
+    /// RFC 5280 §4.1. Unique identifiers ([1] and [2]) must not be used (§4.1.2.8) and are refused.
+    fn read(der: &'a [u8]) -> der::Result<Self> {
+        let mut reader = SliceReader::new(der)?;
+        let wire = reader.sequence(|reader| {
+            let (to_be_signed, tbs) = element(reader)?;
+            let outer_algorithm = reader.decode()?;
+            let signature = reader.decode()?;
+            let base = to_be_signed.start;
+            let mut reader = SliceReader::new(tbs)?;
+            let wire = reader.sequence(|reader| {
+                let _version: Option<ContextSpecific<AnyRef<'a>>> =
+                    ContextSpecific::decode_explicit(reader, TagNumber(0))?;
+                let _serial_number: UintOrInt<'a> = reader.decode()?;
+                let inner_algorithm = reader.decode()?;
+                let (issuer, _) = element(reader)?;
+                let validity = reader.decode()?;
+                let (subject, _) = element(reader)?;
+                let subject_public_key_info = reader.decode()?;
+                let extensions: Option<WireExtensions> = reader.context_specific(TagNumber(3), TagMode::Explicit)?;
+                let shift = |range: Range<usize>| base + range.start..base + range.end;
+                Ok::<_, der::Error>(Wire {
+                    to_be_signed: to_be_signed.clone(),
+                    inner_algorithm,
+                    issuer: shift(issuer),
+                    validity,
+                    subject: shift(subject),
+                    subject_public_key_info,
+                    extensions: extensions.unwrap_or_default(),
+                    outer_algorithm,
+                    signature,
+                })
+            })?;
+            reader.finish()?;
+            Ok::<_, der::Error>(wire)
+        })?;
+        reader.finish()?;
+        Ok(wire)
+    }
+}
+
+/// A serial number: any integer. RFC 5280 asks for a positive one, and for users to handle others gracefully.
+type UintOrInt<'a> = der::asn1::IntRef<'a>;
+
+/// The next element: where it is, and its bytes, header included.
+fn element<'a>(reader: &mut SliceReader<'a>) -> der::Result<(Range<usize>, &'a [u8])> {
+    let start = usize::try_from(reader.position())?;
+    let bytes = reader.tlv_bytes()?;
+    Ok((start..start + bytes.len(), bytes))
+}
+
+impl Parsed {
+    fn from_der(der: &[u8]) -> Result<Self, ParseCertificateError> {
+        let wire = Wire::read(der).map_err(malformed)?;
+        if wire.inner_algorithm != wire.outer_algorithm {
+            return Err(ParseCertificateError::TwoSignatureAlgorithms);
+        }
+        let subject = Name::from_der(der.get(wire.subject.clone()).unwrap_or_default()).map_err(malformed)?;
+        let octets = |bits: BitStringRef<'_>| {
+            bits.as_bytes()
+                .map(Box::from)
+                .ok_or_else(|| malformed(Tag::BitString.value_error().into()))
+        };
+        Ok(Self {
+            der: der.into(),
+            fingerprint: Fingerprint(Sha256::digest(der).into()),
+            to_be_signed: wire.to_be_signed,
+            signature_algorithm: signature_algorithm(&wire.outer_algorithm).ok_or(wire.outer_algorithm.oid),
+            signature: octets(wire.signature)?,
+            issuer_der: wire.issuer,
+            subject_der: wire.subject,
+            subject,
+            key_kind: key_kind(&wire.subject_public_key_info),
+            key: octets(wire.subject_public_key_info.subject_public_key)?,
+            not_before: timestamp(wire.validity.not_before),
+            not_after: timestamp(wire.validity.not_after),
+            extensions: Extensions::read(&wire.extensions)?,
+        })
+    }
+}
+
+impl Extensions {
+    fn read(wire: &[Extension]) -> Result<Self, ParseCertificateError> {
+        if wire.len() > MAX_ATTRIBUTES {
+            return Err(ParseCertificateError::TooManyExtensions(wire.len()));
+        }
+        let mut extensions = Self::default();
+        let mut seen = Vec::with_capacity(wire.len());
+        for extension in wire {
+            let id = extension.extn_id;
+            if seen.contains(&id) {
+                return Err(ParseCertificateError::DuplicateExtension(id));
+            }
+            seen.push(id);
+            match id {
+                rfc5280::ID_CE_BASIC_CONSTRAINTS => {
+                    let constraints: Marked<BasicConstraints> = value(extension)?;
+                    if !constraints.value.ca && constraints.value.path_len_constraint.is_some() {
+                        return Err(ParseCertificateError::PathLengthWithoutCa);
+                    }
+                    extensions.basic_constraints = Some(constraints);
+                }
+                rfc5280::ID_CE_KEY_USAGE => extensions.key_usage = Some(value(extension)?),
+                rfc5280::ID_CE_EXT_KEY_USAGE => extensions.extended_key_usage = Some(value(extension)?),
+                rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS | rfc5280::ID_CE_FRESHEST_CRL => {
+                    extensions.names_revocation_source = true;
+                }
+                rfc5280::ID_PE_AUTHORITY_INFO_ACCESS => {
+                    let access: Marked<AuthorityInfoAccessSyntax> = value(extension)?;
+                    extensions.names_revocation_source |= access
+                        .value
+                        .0
+                        .iter()
+                        .any(|description| description.access_method == rfc5280::ID_AD_OCSP);
+                }
+                // Among these: name constraints and policy constraints, which are not processed here and so deny.
+                _ if extension.critical => {
+                    extensions.unknown_critical.get_or_insert(id);
+                }
+                _ => {}
+            }
+        }
+        Ok(extensions)
+    }
+}
+
+fn value<'a, T: der::Decode<'a>>(extension: &'a Extension) -> Result<Marked<T>, ParseCertificateError> {
+    let value = T::from_der(extension.extn_value.as_bytes())
+        .map_err(|_| ParseCertificateError::MalformedExtension(extension.extn_id))?;
+    Ok(Marked {
+        critical: extension.critical,
+        value,
+    })
+}
+
+/// A time of a certificate. `99991231235959Z`, which says that a certificate has no good end (RFC 5280 §4.1.2.5), is
+/// later than the last moment that the clock type has; it becomes that moment.
+fn timestamp(time: Time) -> Timestamp {
+    i64::try_from(time.to_unix_duration().as_secs())
+        .ok()
+        .and_then(|seconds| Timestamp::from_second(seconds).ok())
+        .unwrap_or(Timestamp::MAX)
+}
+
+fn key_kind(info: &SubjectPublicKeyInfoRef<'_>) -> KeyKind {
+    let bits = info.subject_public_key.raw_bytes();
+    match info.algorithm.oid {
+        rfc5912::RSA_ENCRYPTION => RsaPublicKey::from_der(bits).map_or(KeyKind::Other, |key| KeyKind::Rsa {
+            bits: bit_length(key.modulus.as_bytes()),
+        }),
+        rfc5912::ID_EC_PUBLIC_KEY => {
+            let curve = match info.algorithm.parameters_oid() {
+                Ok(rfc5912::SECP_256_R_1) => Curve::P256,
+                Ok(rfc5912::SECP_384_R_1) => Curve::P384,
+                Ok(rfc5912::SECP_521_R_1) => Curve::P521,
+                _ => return KeyKind::Other,
+            };
+            // Uncompressed points only: the other form is optional (RFC 5480 §2.2), and providers differ on it.
+            match bits.first() {
+                Some(0x04) => KeyKind::Ecdsa(curve),
+                _ => KeyKind::Other,
+            }
+        }
+        _ => KeyKind::Other,
+    }
+}
+
+/// `RSAPublicKey` (RFC 8017 §A.1.1).
+#[derive(Sequence)]
+struct RsaPublicKey<'a> {
+    modulus: UintRef<'a>,
+    _public_exponent: UintRef<'a>,
+}
+
+/// Bits of an unsigned integer without leading zero bytes.
+fn bit_length(bytes: &[u8]) -> usize {
+    let leading = bytes.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    8 * bytes.len() - leading
+}
+
+/// The closed list of algorithms that certificates may be signed with.
+fn signature_algorithm(identifier: &AlgorithmIdentifierRef<'_>) -> Option<SignatureAlgorithm> {
+    let null_or_absent = identifier
+        .parameters
+        .is_none_or(|parameters| parameters.tag() == Tag::Null);
+    let absent = identifier.parameters.is_none();
+    Some(match identifier.oid {
+        // RFC 4055 §5: NULL; RFC 5758 §3.2: absent.
+        rfc5912::SHA_256_WITH_RSA_ENCRYPTION if null_or_absent => SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
+        rfc5912::SHA_384_WITH_RSA_ENCRYPTION if null_or_absent => SignatureAlgorithm::RsaPkcs1(Hash::Sha384),
+        rfc5912::SHA_512_WITH_RSA_ENCRYPTION if null_or_absent => SignatureAlgorithm::RsaPkcs1(Hash::Sha512),
+        rfc5912::ECDSA_WITH_SHA_256 if absent => SignatureAlgorithm::EcdsaDer(Hash::Sha256),
+        rfc5912::ECDSA_WITH_SHA_384 if absent => SignatureAlgorithm::EcdsaDer(Hash::Sha384),
+        rfc5912::ECDSA_WITH_SHA_512 if absent => SignatureAlgorithm::EcdsaDer(Hash::Sha512),
+        rfc5912::ID_RSASSA_PSS => SignatureAlgorithm::RsaPss(pss_hash(identifier.parameters?)?),
+        _ => return None,
+    })
+}
+
+/// `RSASSA-PSS-params` (RFC 4055 §3.1). Every default means SHA-1, so all fields but the trailer must be present.
+#[derive(Sequence)]
+struct PssParameters<'a> {
+    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
+    hash: AlgorithmIdentifierRef<'a>,
+    #[asn1(context_specific = "1", tag_mode = "EXPLICIT")]
+    mask_generation: AlgorithmIdentifierRef<'a>,
+    #[asn1(context_specific = "2", tag_mode = "EXPLICIT")]
+    salt_length: u8,
+    #[asn1(context_specific = "3", tag_mode = "EXPLICIT", optional = "true")]
+    trailer: Option<u8>,
+}
+
+/// The one hash of PSS parameters: hash, MGF1's hash and the salt's length have to agree.
+fn pss_hash(parameters: AnyRef<'_>) -> Option<Hash> {
+    let parameters: PssParameters<'_> = parameters.decode_as().ok()?;
+    let hash = |identifier: &AlgorithmIdentifierRef<'_>| {
+        if identifier
+            .parameters
+            .is_some_and(|parameters| parameters.tag() != Tag::Null)
+        {
+            return None;
+        }
+        match identifier.oid {
+            rfc5912::ID_SHA_256 => Some((Hash::Sha256, 32)),
+            rfc5912::ID_SHA_384 => Some((Hash::Sha384, 48)),
+            rfc5912::ID_SHA_512 => Some((Hash::Sha512, 64)),
+            _ => None,
+        }
+    };
+    let (outer, length) = hash(&parameters.hash)?;
+    let mask = parameters.mask_generation;
+    let (inner, _) = hash(&mask.parameters?.decode_as().ok()?)?;
+    let agree = mask.oid == rfc5912::ID_MGF_1
+        && outer == inner
+        && parameters.salt_length == length
+        && parameters.trailer.is_none_or(|trailer| trailer == 1);
+    agree.then_some(outer)
+}

@@ -1,0 +1,4 @@
+//! X.509 as the Notary Project profiles it: certificates and chains.
+
+pub mod certificate;
+pub mod chain;
