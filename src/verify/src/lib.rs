@@ -23,6 +23,7 @@ pub mod code;
 pub mod crypto;
 pub mod descriptor;
 pub mod digest;
+pub mod document;
 pub mod envelope;
 pub mod evidence;
 pub mod judge;

@@ -87,6 +87,15 @@ pub const MAX_POLICY_SIZE: usize = 1024 * 1024;
 /// Rules of a policy document, and authorities of one.
 pub const MAX_RULES: usize = 10_000;
 
+/// Names in one list of a rule or statement: image patterns, digests, scopes. Checking reachability compares them all.
+pub const MAX_LIST_LENGTH: usize = 10_000;
+
+/// A name or reason in a policy. It is part of the line that a hook prints.
+pub const MAX_POLICY_NAME_LENGTH: usize = 128;
+
+/// Problems reported about one document. A file of another kind would otherwise fill a terminal.
+pub const MAX_DIAGNOSTICS: usize = 100;
+
 /// A certificate file of a trust store.
 pub const MAX_TRUST_STORE_FILE_SIZE: usize = 1024 * 1024;
 

@@ -1,4 +1,5 @@
-//! Trusted identities: who may sign (notation spec: trust-store-trust-policy.md#trusted-identities-constraints).
+//! Trusted identities: whose certificates a statement accepts
+//! (notation spec: trust-store-trust-policy.md#trusted-identities).
 
 use std::fmt;
 
@@ -6,38 +7,274 @@ use thiserror::Error;
 use x509_cert::name::Name;
 
 use crate::untrusted::Untrusted;
+use crate::x509::distinguished_name::{DistinguishedName, DistinguishedNameError};
 
-/// The identities of a statement: here only the wildcard, every identity that a trust store vouches for.
+/// The only kind of identity that needs no plugin.
+const X509_SUBJECT: &str = "x509.subject";
+
+/// Whose certificates are accepted, among those that lead to a trust store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrustedIdentities(());
-
-impl TrustedIdentities {
-    /// The wildcard `*`.
-    pub const fn any() -> Self {
-        Self(())
-    }
-
-    /// Recognises the subject of a signer's certificate.
-    ///
-    /// # Errors
-    ///
-    /// When it is none of the identities.
-    pub fn recognises(&self, subject: &Name) -> Result<RecognisedIdentity, IdentityError> {
-        Ok(RecognisedIdentity(subject.to_string().into()))
-    }
+pub enum TrustedIdentities {
+    /// Everyone whom the trust stores vouch for.
+    Any,
+    /// Subjects that have all attributes of one of these names. Nobody, where there are none.
+    Listed(Vec<DistinguishedName>),
 }
 
-/// The identity that a signer was recognised as.
+/// Why a list of trusted identities is invalid.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TrustedIdentitiesError {
+    /// An empty item.
+    #[error("a trusted identity is empty")]
+    Empty,
+    /// No kind before a colon.
+    #[error("trusted identity \"{0}\" is missing the separator ':': expected x509.subject: C=…, ST=…, O=…")]
+    NoKind(Untrusted),
+    /// `*` beside others.
+    #[error("the wildcard \"*\" cannot be used together with other trusted identities")]
+    WildcardNotAlone,
+    /// The distinguished name is not one, or cannot be compared.
+    #[error("trusted identity \"{text}\": {cause}")]
+    Name {
+        /// The identity.
+        text: Untrusted,
+        /// What is wrong with it.
+        cause: DistinguishedNameError,
+    },
+    /// One identity includes another.
+    #[error("trusted identities overlap: \"{0}\" includes \"{1}\"")]
+    Overlap(Untrusted, Untrusted),
+    /// Only identities that a plugin would judge.
+    #[error("no x509.subject identity is listed, and this version runs no plugins that judge others")]
+    OnlyForPlugins,
+    /// No items.
+    #[error("there are no trusted identities")]
+    None,
+}
+
+/// A problem and the item that it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecognisedIdentity(Untrusted);
+pub struct TrustedIdentityProblem {
+    /// The item's index in the list.
+    pub index: usize,
+    /// What is wrong.
+    pub error: TrustedIdentitiesError,
+}
+
+/// Why a certificate's subject is no trusted identity.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum IdentityError {
+    /// The subject cannot be compared.
+    #[error("the signer's subject cannot be compared with trusted identities: {0}")]
+    Subject(#[from] DistinguishedNameError),
+    /// The subject is not in the list.
+    #[error("the signer {0} is no trusted identity")]
+    NotListed(DistinguishedName),
+}
+
+/// Whom a certificate's subject was recognised as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RecognisedIdentity {
+    /// Nobody in particular: every identity is accepted, and the subject was not read.
+    Any,
+    /// This trusted identity, as the policy names it.
+    Listed(DistinguishedName),
+}
 
 impl fmt::Display for RecognisedIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Self::Any => f.write_str("any identity"),
+            Self::Listed(name) => name.fmt(f),
+        }
     }
 }
 
-/// Why a signer is not recognised.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the subject {0} is none of the trusted identities")]
-pub struct IdentityError(Untrusted);
+impl TrustedIdentities {
+    /// Reads a list. Every problem is returned.
+    ///
+    /// Identities of other kinds than `x509.subject` are for plugins; they trust nobody here and are skipped.
+    ///
+    /// # Errors
+    ///
+    /// When an item is invalid, items overlap, or nobody would be left.
+    pub fn parse(items: &[&str]) -> Result<Self, Vec<TrustedIdentityProblem>> {
+        let mut problems = Vec::new();
+        let mut names: Vec<(usize, DistinguishedName)> = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let mut problem = |error| problems.push(TrustedIdentityProblem { index, error });
+            match read(item) {
+                Ok(Item::Any) if items.len() == 1 => return Ok(Self::Any),
+                Ok(Item::Any) => problem(TrustedIdentitiesError::WildcardNotAlone),
+                Ok(Item::ForPlugins) => {}
+                Ok(Item::Subject(name)) => names.push((index, name)),
+                Err(error) => problem(error),
+            }
+        }
+        let text = |index: usize| Untrusted::from(items.get(index).copied().unwrap_or_default());
+        for (position, (index, name)) in names.iter().enumerate() {
+            let earlier = names.iter().take(position);
+            for (other_index, other) in earlier {
+                let error = if name.is_subset_of(other) {
+                    TrustedIdentitiesError::Overlap(text(*index), text(*other_index))
+                } else if other.is_subset_of(name) {
+                    TrustedIdentitiesError::Overlap(text(*other_index), text(*index))
+                } else {
+                    continue;
+                };
+                problems.push(TrustedIdentityProblem { index: *index, error });
+                break;
+            }
+        }
+        if problems.is_empty() && names.is_empty() {
+            let error = match items {
+                [] => TrustedIdentitiesError::None,
+                _ => TrustedIdentitiesError::OnlyForPlugins,
+            };
+            problems.push(TrustedIdentityProblem { index: 0, error });
+        }
+        if problems.is_empty() {
+            Ok(Self::Listed(names.into_iter().map(|(_, name)| name).collect()))
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Whether an item is of a kind that only plugins judge.
+    pub fn is_for_plugins(item: &str) -> bool {
+        matches!(read(item), Ok(Item::ForPlugins))
+    }
+
+    /// Recognises the subject of a signer's own certificate.
+    ///
+    /// # Errors
+    ///
+    /// When the subject cannot be compared or is nobody of the list.
+    pub fn recognises(&self, subject: &Name) -> Result<RecognisedIdentity, IdentityError> {
+        let Self::Listed(names) = self else {
+            return Ok(RecognisedIdentity::Any);
+        };
+        let subject = DistinguishedName::from_name(subject)?;
+        match names.iter().find(|name| name.is_subset_of(&subject)) {
+            Some(name) => Ok(RecognisedIdentity::Listed(name.clone())),
+            None => Err(IdentityError::NotListed(subject)),
+        }
+    }
+}
+
+/// One item of a list.
+enum Item {
+    Any,
+    ForPlugins,
+    Subject(DistinguishedName),
+}
+
+fn read(item: &str) -> Result<Item, TrustedIdentitiesError> {
+    if item == "*" {
+        return Ok(Item::Any);
+    }
+    if item.is_empty() {
+        return Err(TrustedIdentitiesError::Empty);
+    }
+    let (kind, value) = item
+        .split_once(':')
+        .ok_or_else(|| TrustedIdentitiesError::NoKind(item.into()))?;
+    if kind != X509_SUBJECT {
+        return Ok(Item::ForPlugins);
+    }
+    DistinguishedName::parse(value)
+        .map(Item::Subject)
+        .map_err(|cause| TrustedIdentitiesError::Name {
+            text: item.into(),
+            cause,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr as _;
+
+    use super::*;
+
+    const RELEASE: &str = "x509.subject: C=US, ST=WA, O=Corp, CN=release";
+
+    #[track_caller]
+    fn refused(items: &[&str], expected: &[&str]) {
+        let problems = TrustedIdentities::parse(items).unwrap_err();
+        let found: Vec<String> = problems
+            .iter()
+            .map(|problem| format!("{} {}", problem.index, problem.error))
+            .collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn recognises_a_subject_that_has_every_attribute() {
+        let identities = TrustedIdentities::parse(&["x509.subject: C=US,ST=WA,O=Other", RELEASE]).unwrap();
+        let subject = Name::from_str("CN=release,OU=x,O=Corp,ST=WA,C=US").unwrap();
+        assert_eq!(
+            identities.recognises(&subject).unwrap().to_string(),
+            "C=US, CN=release, O=Corp, ST=WA"
+        );
+    }
+
+    #[test]
+    fn denies_a_stranger_and_says_who_it_is() {
+        let identities = TrustedIdentities::parse(&[RELEASE]).unwrap();
+        let subject = Name::from_str("CN=stranger,O=Corp,ST=WA,C=US").unwrap();
+        assert_eq!(
+            identities.recognises(&subject).unwrap_err().to_string(),
+            "the signer C=US, CN=stranger, O=Corp, ST=WA is no trusted identity"
+        );
+    }
+
+    #[test]
+    fn denies_a_subject_that_cannot_be_compared_unless_everyone_is_trusted() {
+        let subject = Name::from_str("CN=release,O=Corp").unwrap();
+        let listed = TrustedIdentities::parse(&[RELEASE]).unwrap();
+        assert!(matches!(listed.recognises(&subject), Err(IdentityError::Subject(_))));
+        let any = TrustedIdentities::parse(&["*"]).unwrap();
+        assert_eq!(any.recognises(&subject), Ok(RecognisedIdentity::Any));
+    }
+
+    #[test]
+    fn an_empty_list_recognises_nobody() {
+        let subject = Name::from_str("CN=release,O=Corp,ST=WA,C=US").unwrap();
+        assert!(TrustedIdentities::Listed(Vec::new()).recognises(&subject).is_err());
+    }
+
+    #[test]
+    fn reports_every_problem_of_a_list() {
+        refused(
+            &["", "*", "x509.subject C=US", "x509.subject: C=US,ST=WA"],
+            &[
+                "0 a trusted identity is empty",
+                "1 the wildcard \"*\" cannot be used together with other trusted identities",
+                "2 trusted identity \"x509.subject C=US\" is missing the separator ':': expected x509.subject: C=…, ST=…, O=…",
+                "3 trusted identity \"x509.subject: C=US,ST=WA\": the attribute O is mandatory: a name needs C, ST and O",
+            ],
+        );
+        refused(&[], &["0 there are no trusted identities"]);
+    }
+
+    #[test]
+    fn refuses_overlap_in_either_order() {
+        let wide = "x509.subject: C=US, ST=WA, O=Corp";
+        let message = format!("1 trusted identities overlap: \"{wide}\" includes \"{RELEASE}\"");
+        refused(&[RELEASE, wide], &[&message]);
+        refused(&[wide, RELEASE], &[&message]);
+        let twice = format!("1 trusted identities overlap: \"{RELEASE}\" includes \"{RELEASE}\"");
+        refused(&[RELEASE, RELEASE], &[&twice]);
+    }
+
+    #[test]
+    fn identities_for_plugins_trust_nobody() {
+        let arn = "com.amazonaws.signer:arn:aws:signer:x";
+        refused(
+            &[arn],
+            &["0 no x509.subject identity is listed, and this version runs no plugins that judge others"],
+        );
+        let both = TrustedIdentities::parse(&[arn, RELEASE]).unwrap();
+        assert!(matches!(both, TrustedIdentities::Listed(names) if names.len() == 1));
+    }
+}

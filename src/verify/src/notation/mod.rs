@@ -4,4 +4,5 @@ pub mod identity;
 pub mod signature;
 pub mod statement;
 pub mod steps;
+pub mod trust_policy;
 pub mod trust_store;
