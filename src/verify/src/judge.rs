@@ -18,6 +18,7 @@ use crate::notation::signature::{self, SignatureJudgement, Terms, Verified};
 use crate::notation::steps::{self, Failure, Integrity, Interval, Step};
 use crate::notation::trust_store::TrustStores;
 use crate::reference::Repository;
+use crate::untrusted::one_line;
 use crate::x509::certificate::Fingerprint;
 
 /// What is judged: an image in a repository.
@@ -149,6 +150,18 @@ pub struct AuthorityReport {
     pub finding: Finding,
 }
 
+impl AuthorityReport {
+    /// Why the authority is not satisfied: the code and the words of the signature that came closest. None when it is
+    /// satisfied.
+    pub fn shortcoming(&self) -> Option<(Code, String)> {
+        if self.satisfied {
+            return None;
+        }
+        let found = shortcoming(self).map(|found| (found.code, found.reason));
+        Some(found.unwrap_or_else(|| (Code::Unsigned, format!("no signature by {} was found", self.authority))))
+    }
+}
+
 /// What was looked at for one authority.
 #[derive(Clone, Debug)]
 pub enum Finding {
@@ -160,109 +173,204 @@ pub enum Finding {
     Signatures(Vec<SignatureJudgement>),
 }
 
-/// Judges `evidence`: admits when at least `needed` of the named authorities are satisfied. All, any and at least n are
-/// all of this form.
-///
-/// An authority is satisfied by one signature that is verified under its terms; the same signature may satisfy several. A
-/// level that only logs that a signer is not authentic, or skips everything, satisfies nothing, unless
-/// `accept_unverified`. A requirement of nothing, by nobody, or by more authorities than there are, is never satisfied;
-/// a name that is there twice counts once.
+impl Finding {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Signatures(judgements) if judgements.is_empty())
+    }
+}
+
+/// What a rule asks of an image's evidence.
+#[derive(Clone, Copy, Debug)]
+pub struct Requirement<'a> {
+    /// How many of the authorities must be satisfied. All, any and at least n are all of this form.
+    pub needed: usize,
+    /// The authorities by name, with their terms. A name that is there twice counts once.
+    pub authorities: &'a [(&'a str, AuthorityTerms<'a>)],
+    /// Whether an authority is also satisfied by a level that skips everything, or that only logs that a signer is not
+    /// authentic.
+    pub accept_unverified: bool,
+}
+
+/// Judges evidence that is there all at once: see [`Findings`].
 pub fn judge(
     evidence: &[Signature],
     subject: &Subject<'_>,
-    needed: usize,
-    authorities: &[(&str, AuthorityTerms<'_>)],
-    accept_unverified: bool,
+    requirement: &Requirement<'_>,
     now: Timestamp,
 ) -> Judgement {
-    let mut evidence = Evidence::new(evidence);
-    let mut names = BTreeSet::new();
-    let mut satisfied = Vec::new();
-    let mut reports = Vec::new();
-    for (name, terms) in authorities {
-        if !names.insert(*name) {
-            continue;
-        }
-        let (grant, finding) = satisfy(&mut evidence, subject.descriptor, terms, accept_unverified, now);
-        reports.push(AuthorityReport {
-            authority: (*name).to_owned(),
-            satisfied: grant.is_some(),
-            finding,
-        });
-        satisfied.extend(grant.map(|granted| (*name, granted)));
-        if needed > 0 && satisfied.len() >= needed {
-            return Judgement::Admit(permit(subject, satisfied, reports));
-        }
-    }
-    Judgement::Reject(reject(needed, satisfied.len(), evidence.is_cut(), reports))
+    let mut findings = Findings::new(requirement);
+    findings.add(evidence, subject, requirement, now);
+    findings.conclude(subject, requirement)
 }
 
-/// The signatures with their opened envelopes. Integrity does not depend on an authority, so it is computed once, and
-/// only when it is asked for.
-struct Evidence<'a> {
-    signatures: Vec<(&'a Signature, Option<Result<Integrity, Failure>>)>,
+/// What has been found about an image so far: the state of a judgement whose evidence arrives bit by bit. It keeps
+/// findings, not evidence, so bytes that satisfied nothing can be dropped as soon as they are judged.
+///
+/// An authority is satisfied by one signature that is verified under its terms; the same signature may satisfy several. A
+/// requirement of nothing, by nobody, or by more authorities than there are, is never satisfied.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    authorities: Vec<AuthorityFindings>,
+    judged: usize,
     cut: bool,
 }
 
-impl<'a> Evidence<'a> {
-    fn new(signatures: &'a [Signature]) -> Self {
-        Self {
-            signatures: signatures
-                .iter()
-                .take(MAX_SIGNATURES)
-                .map(|signature| (signature, None))
-                .collect(),
-            cut: signatures.len() > MAX_SIGNATURES,
-        }
-    }
-
-    fn is_cut(&self) -> bool {
-        self.cut
-    }
+#[derive(Clone, Debug)]
+struct AuthorityFindings {
+    name: String,
+    /// By a signature that proves who made it.
+    verified: Option<Granted>,
+    /// By what a rule may accept although it does not prove who made it.
+    unverified: Option<Granted>,
+    finding: Finding,
 }
 
-/// A satisfied authority: by which signature, if by any.
+/// What satisfies an authority: a signature, or that its level asks for none.
+#[derive(Clone, Debug)]
 enum Granted {
-    Signature(Digest, Digest, Box<Verified>),
+    Signature {
+        manifest: Digest,
+        envelope: Digest,
+        verified: Box<Verified>,
+    },
     Nothing,
 }
 
-fn satisfy(
-    evidence: &mut Evidence<'_>,
-    image: &Descriptor,
-    authority: &AuthorityTerms<'_>,
-    accept_unverified: bool,
-    now: Timestamp,
-) -> (Option<Granted>, Finding) {
-    let (terms, stores) = match authority {
-        AuthorityTerms::NotApplicable { reason } => return (None, Finding::NotApplicable((*reason).to_owned())),
-        AuthorityTerms::Skip => return (accept_unverified.then_some(Granted::Nothing), Finding::Skipped),
-        AuthorityTerms::Notation { terms, stores } => (*terms, *stores),
-    };
-    let mut judgements = Vec::new();
-    // A signature that proves who made it is preferred over one that is merely accepted.
-    let mut accepted = None;
-    for (signature, opened) in &mut evidence.signatures {
-        let opened = opened.get_or_insert_with(|| steps::integrity(signature));
-        let judgement = signature::verify_opened(signature, opened, image, terms, stores, now);
-        let granted = judgement.result.as_ref().ok().map(|verified| {
-            let envelope = signature.manifest().envelope().digest.clone();
-            let granted = Granted::Signature(judgement.manifest.clone(), envelope, Box::new(verified.clone()));
-            (verified.unauthenticated().is_none(), granted)
-        });
-        judgements.push(judgement);
-        match granted {
-            Some((true, granted)) => return (Some(granted), Finding::Signatures(judgements)),
-            Some((false, granted)) if accept_unverified => {
-                accepted.get_or_insert(granted);
+/// A signature and its envelope, opened when it is first asked for: integrity does not depend on an authority.
+type Opened<'a> = (&'a Signature, Option<Result<Integrity, Failure>>);
+
+impl Findings {
+    /// Nothing found yet.
+    pub fn new(requirement: &Requirement<'_>) -> Self {
+        let mut authorities: Vec<AuthorityFindings> = Vec::with_capacity(requirement.authorities.len());
+        for (name, terms) in requirement.authorities {
+            if authorities.iter().all(|known| known.name != *name) {
+                authorities.push(AuthorityFindings::new(name, terms));
             }
-            _ => {}
+        }
+        Self {
+            authorities,
+            judged: 0,
+            cut: false,
         }
     }
-    (accepted, Finding::Signatures(judgements))
+
+    /// Judges more evidence of the same image under the same requirement, until enough authorities are satisfied.
+    /// Returns whether they are.
+    pub fn add(
+        &mut self,
+        evidence: &[Signature],
+        subject: &Subject<'_>,
+        requirement: &Requirement<'_>,
+        now: Timestamp,
+    ) -> bool {
+        let room = MAX_SIGNATURES.saturating_sub(self.judged);
+        self.cut |= evidence.len() > room;
+        let mut opened: Vec<Opened<'_>> = evidence.iter().take(room).map(|signature| (signature, None)).collect();
+        self.judged += opened.len();
+        for (name, terms) in requirement.authorities {
+            if self.is_satisfied(requirement) {
+                return true;
+            }
+            if let Some(authority) = self.authorities.iter_mut().find(|authority| authority.name == *name) {
+                authority.add(&mut opened, subject.descriptor, terms, now);
+            }
+        }
+        self.is_satisfied(requirement)
+    }
+
+    /// Whether an authority that is satisfied so far rests on this signature, by the digest of its manifest.
+    pub fn rests_on(&self, signature: &Digest) -> bool {
+        let grants = self
+            .authorities
+            .iter()
+            .flat_map(|authority| [&authority.verified, &authority.unverified]);
+        grants
+            .flatten()
+            .any(|granted| matches!(granted, Granted::Signature { manifest, .. } if manifest == signature))
+    }
+
+    /// The judgement on all that was found.
+    pub fn conclude(self, subject: &Subject<'_>, requirement: &Requirement<'_>) -> Judgement {
+        let admits = self.is_satisfied(requirement);
+        let report = |authority: &AuthorityFindings| AuthorityReport {
+            authority: authority.name.clone(),
+            satisfied: authority.satisfied_by(requirement).is_some(),
+            finding: authority.finding.clone(),
+        };
+        let reports: Vec<_> = self.authorities.iter().map(report).collect();
+        let satisfied: Vec<_> = self
+            .authorities
+            .iter()
+            .filter_map(|authority| Some((authority.name.as_str(), authority.satisfied_by(requirement)?)))
+            .collect();
+        if admits {
+            // An authority that was not asked, because others sufficed, has nothing to report.
+            let asked = |report: &AuthorityReport| report.satisfied || !report.finding.is_empty();
+            Judgement::Admit(permit(subject, satisfied, reports.into_iter().filter(asked).collect()))
+        } else {
+            Judgement::Reject(reject(requirement.needed, satisfied.len(), self.cut, reports))
+        }
+    }
+
+    fn is_satisfied(&self, requirement: &Requirement<'_>) -> bool {
+        let satisfied = self
+            .authorities
+            .iter()
+            .filter(|authority| authority.satisfied_by(requirement).is_some());
+        requirement.needed > 0 && satisfied.count() >= requirement.needed
+    }
 }
 
-fn permit(subject: &Subject<'_>, satisfied: Vec<(&str, Granted)>, reports: Vec<AuthorityReport>) -> Permit {
+impl AuthorityFindings {
+    fn new(name: &str, terms: &AuthorityTerms<'_>) -> Self {
+        let (unverified, finding) = match terms {
+            AuthorityTerms::NotApplicable { reason } => (None, Finding::NotApplicable((*reason).to_owned())),
+            AuthorityTerms::Skip => (Some(Granted::Nothing), Finding::Skipped),
+            AuthorityTerms::Notation { .. } => (None, Finding::Signatures(Vec::new())),
+        };
+        Self {
+            name: name.to_owned(),
+            verified: None,
+            unverified,
+            finding,
+        }
+    }
+
+    /// A signature that proves who made it is preferred over one that is merely accepted.
+    fn satisfied_by(&self, requirement: &Requirement<'_>) -> Option<&Granted> {
+        let accepted = self.unverified.as_ref().filter(|_| requirement.accept_unverified);
+        self.verified.as_ref().or(accepted)
+    }
+
+    fn add(&mut self, evidence: &mut [Opened<'_>], image: &Descriptor, terms: &AuthorityTerms<'_>, now: Timestamp) {
+        let (AuthorityTerms::Notation { terms, stores }, Finding::Signatures(judgements)) = (terms, &mut self.finding)
+        else {
+            return;
+        };
+        for (signature, opened) in evidence {
+            if self.verified.is_some() {
+                return;
+            }
+            let opened = opened.get_or_insert_with(|| steps::integrity(signature));
+            let judgement = signature::verify_opened(signature, opened, image, *terms, stores, now);
+            if let Ok(verified) = &judgement.result {
+                let kind = match verified.unauthenticated() {
+                    None => &mut self.verified,
+                    Some(_) => &mut self.unverified,
+                };
+                kind.get_or_insert(Granted::Signature {
+                    manifest: judgement.manifest.clone(),
+                    envelope: signature.manifest().envelope().digest.clone(),
+                    verified: Box::new(verified.clone()),
+                });
+            }
+            judgements.push(judgement);
+        }
+    }
+}
+
+fn permit(subject: &Subject<'_>, satisfied: Vec<(&str, &Granted)>, reports: Vec<AuthorityReport>) -> Permit {
     let mut rests_on = RestsOn::default();
     rests_on.digests.insert(subject.descriptor.digest.clone());
     let mut interval = Interval::ALWAYS;
@@ -270,13 +378,18 @@ fn permit(subject: &Subject<'_>, satisfied: Vec<(&str, Granted)>, reports: Vec<A
     for (authority, granted) in satisfied {
         let by = match granted {
             Granted::Nothing => GrantedBy::Nothing,
-            Granted::Signature(manifest, envelope, verified) => {
+            Granted::Signature {
+                manifest,
+                envelope,
+                verified,
+            } => {
                 interval = interval.intersect(verified.interval());
                 let chain = verified.integrity().envelope().chain();
                 rests_on
                     .certificates
                     .extend(chain.certificates().map(|certificate| certificate.fingerprint()));
-                rests_on.digests.extend([manifest.clone(), envelope]);
+                rests_on.digests.extend([manifest.clone(), envelope.clone()]);
+                let manifest = manifest.clone();
                 match (verified.unauthenticated(), verified.identity().outcome().passed()) {
                     (None, Some(identity)) => {
                         let identity = identity.to_string();
@@ -330,7 +443,7 @@ fn reject(needed: usize, satisfied: usize, cut: bool, reports: Vec<AuthorityRepo
     };
     Rejection {
         code,
-        reason: one_line(&reason),
+        reason: one_line(&reason, MAX_REASON_LENGTH),
         reports,
     }
 }
@@ -387,18 +500,4 @@ fn shortcoming(report: &AuthorityReport) -> Option<Shortcoming> {
         code: failure.code(),
         reason,
     })
-}
-
-/// What strangers wrote is escaped where it is shown; this keeps what operators wrote, and the whole, in one short line.
-fn one_line(text: &str) -> String {
-    const ELLIPSIS: &str = "...";
-    let mut line: String = text
-        .chars()
-        .map(|character| if matches!(character, ' '..='~') { character } else { '?' })
-        .collect();
-    if line.len() > MAX_REASON_LENGTH {
-        line.truncate(MAX_REASON_LENGTH - ELLIPSIS.len());
-        line.push_str(ELLIPSIS);
-    }
-    line
 }
