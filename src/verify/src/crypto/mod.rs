@@ -66,7 +66,7 @@ impl fmt::Display for KeyKind {
             Self::Ecdsa(Curve::P256) => f.write_str("ECDSA P-256"),
             Self::Ecdsa(Curve::P384) => f.write_str("ECDSA P-384"),
             Self::Ecdsa(Curve::P521) => f.write_str("ECDSA P-521"),
-            Self::Other => f.write_str("a key of an unsupported type"),
+            Self::Other => f.write_str("of an unsupported type"),
         }
     }
 }
