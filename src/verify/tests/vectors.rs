@@ -14,7 +14,7 @@ use assay_verify::crypto::EnvelopeAlgorithm;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::envelope::{Envelope, Format};
 use assay_verify::evidence::{Signature, SignatureManifest};
-use assay_verify::judge::{AuthorityTerms, Judgement, Subject, judge};
+use assay_verify::judge::{AuthorityTerms, Judgement, Requirement, Subject, judge};
 use assay_verify::manifest::Index;
 use assay_verify::notation::identity::TrustedIdentities;
 use assay_verify::notation::signature::Terms;
@@ -274,7 +274,7 @@ fn judged(layout: &Layout, anchor: &str, checks: &Checks, accept_unverified: boo
     .unwrap();
     let names: [TrustStoreName; 1] = ["ca:e2e".parse().unwrap()];
     let stores = TrustStores(BTreeMap::from([(names[0].clone(), Arc::new(store))]));
-    let identities = TrustedIdentities::any();
+    let identities = TrustedIdentities::Any;
     let repository: Repository = "localhost:5000/e2e".parse().unwrap();
     let subject = Subject {
         repository: &repository,
@@ -287,14 +287,12 @@ fn judged(layout: &Layout, anchor: &str, checks: &Checks, accept_unverified: boo
     };
     let authority = AuthorityTerms::Notation { terms, stores: &stores };
     let now: Timestamp = now.parse().unwrap();
-    match judge(
-        &layout.signatures,
-        &subject,
-        1,
-        &[("e2e", authority)],
+    let requirement = Requirement {
+        needed: 1,
+        authorities: &[("e2e", authority)],
         accept_unverified,
-        now,
-    ) {
+    };
+    match judge(&layout.signatures, &subject, &requirement, now) {
         Judgement::Admit(_) => Ok(()),
         Judgement::Reject(rejection) => Err(rejection.code),
     }
