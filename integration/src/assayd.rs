@@ -116,10 +116,14 @@ impl Builder {
     ///
     /// The daemon is not built or the configuration cannot be written.
     pub fn prepare(self) -> Result<Assayd> {
+        self.prepare_with(program("assayd")?)
+    }
+
+    fn prepare_with(self, program: PathBuf) -> Result<Assayd> {
         let directory = tempfile::Builder::new().prefix("assay-daemon-").tempdir()?;
         let assayd = Assayd {
             service: None,
-            program: program("assayd")?,
+            program,
             environment: self.environment,
             directory,
         };
@@ -151,6 +155,15 @@ impl Builder {
         fs::write(config.join("config.toml"), settings.to_string()).context("cannot write config.toml")?;
         Ok(assayd)
     }
+}
+
+/// Resident memory in bytes, proc(5).
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Now.
+    pub resident: u64,
+    /// The most since it started.
+    pub peak: u64,
 }
 
 /// A daemon with folders and sockets of its own. Dropping it kills it and removes them.
@@ -227,6 +240,29 @@ impl Assayd {
         self.service.as_ref().map(Service::id)
     }
 
+    /// Its memory while it runs.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn memory(&self) -> Result<Memory> {
+        let id = self.id().context("assayd is not running")?;
+        let status = fs::read_to_string(format!("/proc/{id}/status")).context("assayd has ended")?;
+        let bytes = |field: &str| -> Result<u64> {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            let kibibytes = line
+                .and_then(|line| line.trim().strip_suffix(" kB"))
+                .context("no such field")?;
+            Ok(kibibytes.parse::<u64>()? * 1024)
+        };
+        Ok(Memory {
+            resident: bytes("VmRSS")?,
+            peak: bytes("VmHWM")?,
+        })
+    }
+
     /// All that it has written to its standard output and error since it was first started.
     pub fn log(&self) -> String {
         fs::read(self.directory.path().join("assayd.log"))
@@ -297,5 +333,58 @@ impl Assayd {
             .env("ASSAYD_CONTROL_SOCKET", self.control_socket())
             .args(arguments);
         output(command).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn configuration(assayd: &Assayd) -> toml::Table {
+        let text = fs::read_to_string(assayd.config_directory().join("config.toml")).expect("config.toml");
+        text.parse().expect("TOML")
+    }
+
+    #[test]
+    fn writes_sockets_folders_registries_and_files() {
+        let builder = Assayd::builder()
+            .policy("version = 1\n")
+            .plain_http("127.0.0.1:1")
+            .tls("127.0.0.1:2", "a CA")
+            .plain_http_with_password("127.0.0.1:3", "user", "secret")
+            .setting("cache_size", 4096);
+        let assayd = builder.prepare_with("/bin/true".into()).unwrap();
+        let written = configuration(&assayd);
+        assert_eq!(written["verifier_socket"].as_str(), assayd.verifier_socket().to_str());
+        assert_eq!(written["cache_size"].as_integer(), Some(4096));
+        let registries = written["registry"].as_array().unwrap();
+        assert_eq!(registries[0]["plain_http"].as_bool(), Some(true));
+        let file = |registry: &toml::Value| assayd.config_directory().join(registry.as_str().unwrap());
+        assert_eq!(fs::read_to_string(file(&registries[1]["ca"][0])).unwrap(), "a CA");
+        assert_eq!(
+            fs::read_to_string(file(&registries[2]["password_file"])).unwrap(),
+            "secret"
+        );
+        assert_eq!(
+            fs::read_to_string(assayd.config_directory().join("policy.toml")).unwrap(),
+            "version = 1\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn says_why_a_daemon_did_not_come_up() {
+        let script = tempfile::tempdir().unwrap();
+        let program = script.path().join("assayd");
+        fs::write(&program, "#!/bin/sh\necho \"$1\" is broken >&2\nexit 3\n").unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut assayd = Assayd::builder().prepare_with(program).unwrap();
+        let error = assayd.start().await.expect_err("it ends at once").to_string();
+        assert!(
+            error.contains("exit status: 3") && error.contains("--config is broken"),
+            "{error}"
+        );
+        assert!(assayd.id().is_none() && assayd.stop().await.is_err());
     }
 }

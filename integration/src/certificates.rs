@@ -300,3 +300,62 @@ fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     };
     [head, content.to_vec()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use x509_cert::Certificate;
+    use x509_cert::ext::pkix::name::GeneralName;
+    use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, BasicConstraints, CrlDistributionPoints, KeyUsage};
+
+    use super::*;
+
+    fn leaf(identity: &SigningIdentity) -> Certificate {
+        let chain = Certificate::load_pem_chain(identity.chain_pem.as_bytes()).expect("certificates");
+        chain.into_iter().next().expect("a leaf")
+    }
+
+    #[test]
+    fn a_signing_certificate_meets_the_profile_of_the_specification() {
+        let root = Authority::root(&Profile::named("root")).unwrap();
+        let intermediate = root.intermediate(&Profile::named("intermediate")).unwrap();
+        let identity = intermediate.issue(&Profile::named("release")).unwrap();
+        assert_eq!(identity.chain_pem.matches("BEGIN CERTIFICATE").count(), 3);
+        assert_eq!(identity.anchor_pem, root.certificate_pem());
+        let leaf = leaf(&identity);
+        let leaf = leaf.tbs_certificate();
+        let (critical, usage) = leaf.get_extension::<KeyUsage>().unwrap().expect("a key usage");
+        assert!(critical && usage.digital_signature() && !usage.key_cert_sign());
+        let constraints = leaf.get_extension::<BasicConstraints>().unwrap();
+        assert!(constraints.is_none_or(|(_, constraints)| !constraints.ca));
+        assert_eq!(leaf.subject().to_string(), "CN=release,O=Corp,ST=WA,C=US");
+        assert!(leaf.get_extension::<AuthorityInfoAccessSyntax>().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_certificate_names_the_revocation_sources_that_its_profile_names() {
+        // The second is longer than DER's short form of a length.
+        for ocsp in [
+            "http://127.0.0.1:1/ocsp".to_owned(),
+            format!("http://127.0.0.1:1/{}", "o".repeat(300)),
+        ] {
+            let crl = Some("http://127.0.0.1:1/crl".to_owned());
+            let profile = Profile {
+                crl,
+                ocsp: Some(ocsp.clone()),
+                ..Profile::named("revocable")
+            };
+            let leaf = leaf(&SigningIdentity::self_signed(&profile).unwrap());
+            let leaf = leaf.tbs_certificate();
+            let (_, access) = leaf
+                .get_extension::<AuthorityInfoAccessSyntax>()
+                .unwrap()
+                .expect("a responder");
+            assert_eq!(access.0[0].access_method.to_string(), "1.3.6.1.5.5.7.48.1");
+            let GeneralName::UniformResourceIdentifier(url) = &access.0[0].access_location else {
+                panic!("no URL")
+            };
+            assert_eq!(url.to_string(), ocsp);
+            assert!(leaf.get_extension::<CrlDistributionPoints>().unwrap().is_some());
+        }
+    }
+}

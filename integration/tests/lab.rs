@@ -287,3 +287,40 @@ async fn notation_refuses_strangers_expired_signatures_and_expired_certificates(
         assert!(finished.stderr.contains(expected), "{marker}: {}", finished.stderr);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_can_be_changed_and_copied_to_another_image() {
+    let peers = peers();
+    let registry = Registry::start().await.unwrap();
+    let notation = Notation::new(&peers).unwrap();
+    let signer = SigningIdentity::self_signed(&Profile::named("signer")).unwrap();
+    notation.add_key("signer", &signer).unwrap();
+    notation.trust("ca", "corp", &signer.anchor_pem).unwrap();
+    notation.trust_everywhere("corp", &["*"]).unwrap();
+    let content = registry.content();
+    let image = Image::tiny("signed").unwrap();
+    let twin = image.with_one_byte_changed().unwrap();
+    image.store(content, "app", "v1");
+    twin.store(content, "app", "twin");
+    assert_ne!(image.digest(), twin.digest());
+    let reference = |image: &Image| format!("{}@{}", registry.repository("app"), image.digest());
+    notation.sign(&reference(&image), &Sign::with("signer")).await.unwrap();
+    notation.verify(&reference(&image)).await.unwrap().successful().unwrap();
+
+    let signature = content.signatures("app", image.digest()).pop().expect("one signature");
+    content.attach_signature("app", &twin.descriptor(), &signature.media_type, &signature.envelope);
+    assert!(
+        !notation.verify(&reference(&twin)).await.unwrap().success,
+        "it names another digest"
+    );
+
+    let mut envelope = signature.envelope.to_vec();
+    let last = envelope.iter().rposition(u8::is_ascii_alphabetic).unwrap();
+    envelope[last - 10] ^= 1;
+    assert!(content.remove("app", &signature.digest));
+    content.attach_signature("app", &image.descriptor(), &signature.media_type, &envelope);
+    assert!(
+        !notation.verify(&reference(&image)).await.unwrap().success,
+        "one byte is not what was signed"
+    );
+}

@@ -54,6 +54,17 @@ struct Repository {
     layers: BTreeSet<String>,
 }
 
+/// A stored Notary Project signature.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// The digest of its manifest, to remove it by.
+    pub digest: String,
+    /// The media type of its envelope.
+    pub media_type: String,
+    /// The envelope.
+    pub envelope: Bytes,
+}
+
 /// The registry's content. Tests may put anything into it, well-formed or not.
 #[derive(Debug, Default)]
 pub struct Content(Mutex<HashMap<String, Repository>>);
@@ -153,6 +164,28 @@ impl Content {
             .filter_map(|digest| repository.manifests.get(digest));
         let referrers = manifests.filter(|manifest| manifest.subject.as_deref() == Some(subject));
         referrers.map(|manifest| manifest.descriptor.clone()).collect()
+    }
+
+    /// The signatures of a subject, the oldest first, for tests that change, copy or remove them.
+    pub fn signatures(&self, repository: &str, subject: &str) -> Vec<Signature> {
+        let digests = self
+            .referrers(repository, subject)
+            .into_iter()
+            .filter_map(|descriptor| {
+                (descriptor["artifactType"] == NOTATION_SIGNATURE)
+                    .then(|| descriptor["digest"].as_str().map(str::to_owned))?
+            });
+        let read = |digest: String| {
+            let manifest: Value = serde_json::from_slice(&self.manifest_bytes(repository, &digest)?).ok()?;
+            let layer = &manifest["layers"][0];
+            let envelope = self.blob(repository, layer["digest"].as_str()?)?;
+            Some(Signature {
+                digest,
+                media_type: layer["mediaType"].as_str()?.to_owned(),
+                envelope,
+            })
+        };
+        digests.filter_map(read).collect()
     }
 
     /// Attaches a Notary Project signature manifest around `envelope` to a subject, as notation would, and returns its

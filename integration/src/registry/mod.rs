@@ -26,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::certificates::{self, ServerIdentity};
 
 pub use access_log::{AccessLog, Kind, Mark, Request};
-pub use content::{Content, NOTATION_SIGNATURE, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, sha256};
+pub use content::{Content, NOTATION_SIGNATURE, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Signature, sha256};
 pub use distribution::Distribution;
 pub use fault::{Fault, When};
 pub use login::{Login, TokenIssuer, basic};
