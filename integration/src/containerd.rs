@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use nix::mount::{MntFlags, umount2};
@@ -131,6 +132,7 @@ impl Builder {
             service,
             images,
             peers: self.peers,
+            containers: Mutex::default(),
             directory,
         };
         let probe = containerd.images.clone();
@@ -149,6 +151,7 @@ pub struct Containerd {
     service: Service,
     images: ImageServiceClient<Channel>,
     peers: Peers,
+    containers: Mutex<Vec<String>>,
     directory: tempfile::TempDir,
 }
 
@@ -247,19 +250,43 @@ impl Containerd {
         }
     }
 
+    /// Starts a container of an image that was pulled, with the machine's network, and returns its id.
+    ///
+    /// # Errors
+    ///
+    /// The shim, runc or the machine's kernel refused.
+    pub async fn run(&self, reference: &str) -> Result<String> {
+        // runc and cgroups know containers by their id alone, for the whole machine.
+        let name = self.directory.path().file_name().unwrap_or_default().to_string_lossy();
+        let id = {
+            let mut containers = self.containers.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = format!("{name}-{}", containers.len());
+            containers.push(id.clone());
+            id
+        };
+        self.ctr(&["run", "--detach", "--null-io", "--net-host", reference, &id])
+            .await?
+            .successful()?;
+        Ok(id)
+    }
+
     /// Runs `ctr` against this containerd, in the namespace `k8s.io`.
     ///
     /// # Errors
     ///
     /// `ctr` cannot be started; its exit code is in the result.
     pub async fn ctr(&self, arguments: &[&str]) -> Result<crate::Finished> {
+        output(self.ctr_command(arguments)).await
+    }
+
+    fn ctr_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.peers.ctr());
         command
             .arg("--address")
             .arg(self.socket())
             .args(["--namespace", "k8s.io"])
             .args(arguments);
-        output(command).await
+        command
     }
 
     /// Whether containerd holds the image, by any of its names.
@@ -323,8 +350,15 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
-        self.service.kill();
+        let containers = std::mem::take(&mut *self.containers.lock().unwrap_or_else(PoisonError::into_inner));
+        for id in containers {
+            // The orderly way, which also removes what runc and cgroups keep. What it cannot end is killed below.
+            let mut command = self.ctr_command(&["tasks", "delete", "--force", &id]);
+            let _: std::io::Result<_> = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+        // While containerd lives, it is still known who belongs to it.
         kill_everything_of(self.directory.path());
+        self.service.kill();
         unmount_everything_below(self.directory.path());
     }
 }

@@ -7,6 +7,34 @@
 //! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains.
 //! - [`Assayd`] is the daemon under test.
 //!
+//! ```no_run
+//! use assay_integration::certificates::{Profile, SigningIdentity};
+//! use assay_integration::notation::Sign;
+//! use assay_integration::{Assayd, Containerd, Image, Notation, Peers, Registry};
+//!
+//! # async fn example() -> anyhow::Result<()> {
+//! let peers = Peers::fetch()?;
+//! let registry = Registry::start().await?;
+//! let image = Image::busybox(&peers, "signed")?;
+//! image.push(&registry.repository("app"), "v1").await?;
+//!
+//! let notation = Notation::new(&peers)?;
+//! let release = SigningIdentity::self_signed(&Profile::named("release"))?;
+//! notation.add_key("release", &release)?;
+//! notation.sign(&format!("{}@{}", registry.repository("app"), image.digest()), &Sign::with("release")).await?;
+//!
+//! let policy = "…";
+//! let assayd = Assayd::builder().policy(policy).plain_http(&registry.host()).start().await?;
+//! let containerd = Containerd::builder(&peers).hook(&assayd)?.plain_http(&registry.host()).start().await?;
+//! let reference = format!("{}:v1", registry.repository("app"));
+//! if let Err(refused) = containerd.pull_cri(&reference).await {
+//!     assert!(refused.is_denial(), "{refused}");
+//!     assert!(registry.log().layer_requests().is_empty());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Everything that was started ends when its value is dropped. What cannot run here is an error that names what is
 //! missing, never a skipped test. The tests need root, Debian and its archive.
 

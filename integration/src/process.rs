@@ -168,20 +168,44 @@ impl Finished {
     }
 }
 
-/// Kills every process whose command line mentions `directory`: shims and hooks outlive the service that started them.
+/// Kills every process whose command line mentions `directory`, and all below them: shims outlive the containerd that
+/// started them, and containers outlive their shims.
 pub(crate) fn kill_everything_of(directory: &Path) {
     let needle = directory.as_os_str().as_encoded_bytes();
-    let Ok(processes) = fs::read_dir("/proc") else { return };
-    for entry in processes.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+    let Ok(entries) = fs::read_dir("/proc") else { return };
+    let mut processes = vec![];
+    for entry in entries.flatten() {
+        let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
-        let Ok(command_line) = fs::read(entry.path().join("cmdline")) else {
-            continue;
-        };
-        if command_line.windows(needle.len()).any(|window| window == needle) {
-            // It may have ended between the two lines.
-            let _: nix::Result<()> = kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
+        let mentions = fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|command_line| command_line.windows(needle.len()).any(|window| window == needle));
+        processes.push((id, parent_of(&entry.path()), mentions));
     }
+    let mut doomed: Vec<_> = processes
+        .iter()
+        .filter(|(_, _, mentions)| *mentions)
+        .map(|(id, ..)| *id)
+        .collect();
+    let mut done = 0;
+    while let Some(parent) = doomed.get(done).copied() {
+        let children = processes
+            .iter()
+            .filter(|(_, of, _)| *of == Some(parent))
+            .map(|(id, ..)| *id);
+        let new: Vec<_> = children.filter(|id| !doomed.contains(id)).collect();
+        doomed.extend(new);
+        done += 1;
+    }
+    for id in doomed {
+        // It may have ended meanwhile.
+        let _: nix::Result<()> = kill(Pid::from_raw(id), Signal::SIGKILL);
+    }
+}
+
+/// proc(5): the fourth field of `stat`; the second is in parentheses and may hold anything.
+fn parent_of(process: &Path) -> Option<i32> {
+    let stat = fs::read_to_string(process.join("stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
 }

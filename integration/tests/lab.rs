@@ -163,14 +163,58 @@ async fn pulls_an_index_over_tls_with_a_password_and_from_docker_registry() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_left_of_a_dropped_containerd() {
+async fn nothing_is_left_of_a_dropped_containerd_and_its_containers() {
     let peers = peers();
-    let containerd = Containerd::builder(&peers).start().await.unwrap();
-    let (socket, id) = (containerd.socket(), containerd.id());
-    assert!(socket.exists());
+    let registry = Registry::start().await.unwrap();
+    Image::busybox(&peers, "running")
+        .unwrap()
+        .store(registry.content(), "app", "v1");
+    let containerd = Containerd::builder(&peers)
+        .plain_http(&registry.host())
+        .start()
+        .await
+        .unwrap();
+    let reference = format!("{}:v1", registry.repository("app"));
+    containerd.pull_cri(&reference).await.unwrap();
+    let id = containerd.run(&reference).await.unwrap();
+    let tasks = containerd.ctr(&["tasks", "list"]).await.unwrap().stdout;
+    assert!(tasks.contains(&id) && tasks.contains("RUNNING"), "{tasks}");
+
+    let directory = containerd.socket().parent().unwrap().to_owned();
+    let sleeper: u32 = tasks
+        .lines()
+        .find_map(|line| line.split_whitespace().nth(1)?.parse().ok())
+        .expect("its id");
+    let of_this_containerd = |entry: fs::DirEntry| {
+        let command_line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command_line = String::from_utf8_lossy(&command_line).into_owned();
+        command_line
+            .contains(&*directory.to_string_lossy())
+            .then_some(command_line)
+    };
+    let processes = || {
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(of_this_containerd)
+            .collect::<Vec<_>>()
+    };
+    assert!(
+        processes()
+            .iter()
+            .any(|command_line| command_line.contains("containerd-shim")),
+        "{:?}",
+        processes()
+    );
     drop(containerd);
-    assert!(!socket.parent().unwrap().exists());
-    assert!(!PathBuf::from(format!("/proc/{id}")).exists());
+    assert_eq!(processes(), [""; 0]);
+    assert!(
+        !PathBuf::from(format!("/proc/{sleeper}")).exists(),
+        "the container still runs"
+    );
+    assert!(!directory.exists());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(&*directory.to_string_lossy()), "{mounts}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
