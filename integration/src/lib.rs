@@ -4,7 +4,8 @@
 //! - [`Containerd`] is a private containerd with image verifiers, pulled through over CRI.
 //! - [`registry`] is a registry in memory that supports the referrers API, keeps an access log and misbehaves on
 //!   demand; [`registry::Distribution`] is the real docker-registry, which knows no referrers API.
-//! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains.
+//! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains, [`envelope`]
+//!   signatures by the thousand.
 //! - [`Assayd`] is the daemon under test.
 //!
 //! ```no_run
@@ -44,6 +45,7 @@
 pub mod assayd;
 pub mod certificates;
 pub mod containerd;
+pub mod envelope;
 pub mod image;
 pub mod notation;
 mod peers;

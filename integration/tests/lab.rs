@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use assay_integration::certificates::{Authority, Key, Profile, SigningIdentity};
+use assay_integration::envelope::{EnvelopeSigner, JWS};
 use assay_integration::notation::{Format, Sign, Storage};
 use assay_integration::registry::{Distribution, Kind, Login};
 use assay_integration::{Containerd, Image, Notation, Peers, Registry};
@@ -295,10 +296,12 @@ async fn notation_refuses_strangers_expired_signatures_and_expired_certificates(
     let notation = Notation::new(&peers).unwrap();
     let trusted = SigningIdentity::self_signed(&Profile::named("trusted")).unwrap();
     let stranger = SigningIdentity::self_signed(&Profile::named("stranger")).unwrap();
+    // Long enough to sign on a busy machine.
     let short = Profile {
-        not_after: std::time::SystemTime::now() + Duration::from_secs(4),
+        not_after: SystemTime::now() + Duration::from_secs(8),
         ..Profile::named("short")
     };
+    let ends = short.not_after;
     let short = SigningIdentity::self_signed(&short).unwrap();
     for (name, identity) in [("trusted", &trusted), ("stranger", &stranger), ("short", &short)] {
         notation.add_key(name, identity).unwrap();
@@ -324,7 +327,8 @@ async fn notation_refuses_strangers_expired_signatures_and_expired_certificates(
         notation.sign(&reference, how).await.unwrap();
         references.push(reference);
     }
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // Validity is in whole seconds.
+    tokio::time::sleep(ends.duration_since(SystemTime::now()).unwrap_or_default() + Duration::from_secs(1)).await;
     for ((marker, _, expected), reference) in cases.iter().zip(&references) {
         let finished = notation.verify(reference).await.unwrap();
         assert!(!finished.success, "{marker}");
@@ -367,4 +371,30 @@ async fn a_signature_can_be_changed_and_copied_to_another_image() {
         !notation.verify(&reference(&image)).await.unwrap().success,
         "one byte is not what was signed"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notation_accepts_an_envelope_that_was_made_here() {
+    let peers = peers();
+    let registry = Registry::start().await.unwrap();
+    let notation = Notation::new(&peers).unwrap();
+    let root = Authority::root(&Profile::named("root")).unwrap();
+    let profile = Profile::named("release");
+    let signer = EnvelopeSigner::new(&root.issue(&profile).unwrap()).unwrap();
+    notation.trust("ca", "corp", &root.certificate_pem()).unwrap();
+    notation
+        .trust_everywhere("corp", &[&profile.trusted_identity()])
+        .unwrap();
+    let image = Image::tiny("made here").unwrap();
+    image.store(registry.content(), "app", "v1");
+
+    let envelope = signer.sign(&image.descriptor(), SystemTime::now()).unwrap();
+    registry
+        .content()
+        .attach_signature("app", &image.descriptor(), JWS, &envelope);
+    let reference = format!("{}@{}", registry.repository("app"), image.digest());
+    notation.verify(&reference).await.unwrap().successful().unwrap();
+
+    let rsa = root.issue(&profile.key(Key::Rsa2048)).unwrap();
+    assert!(EnvelopeSigner::new(&rsa).is_err());
 }

@@ -314,6 +314,7 @@ async fn challenges_with_any_realm() {
 #[tokio::test]
 async fn waits_before_it_answers_and_paces_the_body() {
     let (registry, image, client) = with_image().await;
+    // Lower bounds only: no machine is too slow for them.
     registry.add_latency(Duration::from_millis(40));
     let started = Instant::now();
     client.get(&registry, "/v2/").await;
