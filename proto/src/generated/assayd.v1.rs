@@ -37,7 +37,7 @@ pub struct VerifyResponse {
     /// a denial.
     #[prost(string, tag = "2")]
     pub code: ::prost::alloc::string::String,
-    /// One printable ASCII line of at most 512 bytes for people.
+    /// What was found, for people: one line of printable ASCII. Rule, policy and decision are not repeated in it.
     #[prost(string, tag = "3")]
     pub reason: ::prost::alloc::string::String,
     /// The name of the rule that decided; empty when none matched.
@@ -576,27 +576,38 @@ pub struct StepReport {
 pub struct CacheStatsRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CacheStatsResponse {
+    /// Verdicts in memory, and how often one answered since the start.
     #[prost(uint64, tag = "1")]
     pub verdicts: u64,
     #[prost(uint64, tag = "2")]
-    pub evidence_records: u64,
-    #[prost(uint64, tag = "3")]
-    pub evidence_bytes: u64,
-    #[prost(uint64, tag = "4")]
-    pub evidence_bytes_limit: u64,
-    /// Damaged stores moved aside since the start, each with its path.
-    #[prost(string, repeated, tag = "5")]
-    pub damaged: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Set while the store cannot be written or read; verdicts then need the registry.
-    #[prost(string, tag = "6")]
-    pub degraded: ::prost::alloc::string::String,
-    /// Verdict-cache hits, answers from stored evidence, and gathers, since the start.
-    #[prost(uint64, tag = "7")]
     pub verdict_hits: u64,
-    #[prost(uint64, tag = "8")]
+    /// Verdicts from stored evidence, and verdicts that asked a registry, since the start.
+    #[prost(uint64, tag = "3")]
     pub evidence_hits: u64,
-    #[prost(uint64, tag = "9")]
+    #[prost(uint64, tag = "4")]
     pub gathers: u64,
+    /// Whether the store of evidence works: "ready", or why not.
+    #[prost(string, tag = "5")]
+    pub evidence_state: ::prost::alloc::string::String,
+    #[prost(bool, tag = "6")]
+    pub degraded: bool,
+    /// Images with evidence, their bytes, the bound, and what the files take.
+    #[prost(uint64, tag = "7")]
+    pub evidence_images: u64,
+    #[prost(uint64, tag = "8")]
+    pub evidence_bytes: u64,
+    #[prost(uint64, tag = "9")]
+    pub evidence_bytes_limit: u64,
+    #[prost(uint64, tag = "10")]
+    pub bytes_on_disk: u64,
+    /// Records that did not prove themselves, and whole stores that were damaged and moved aside, since the start.
+    #[prost(uint64, tag = "11")]
+    pub damaged_records: u64,
+    #[prost(uint64, tag = "12")]
+    pub damaged_stores: u64,
+    /// Images whose evidence made room for others'.
+    #[prost(uint64, tag = "13")]
+    pub evicted: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClearCacheRequest {}
@@ -605,7 +616,7 @@ pub struct ClearCacheResponse {
     #[prost(uint64, tag = "1")]
     pub verdicts: u64,
     #[prost(uint64, tag = "2")]
-    pub evidence_records: u64,
+    pub evidence_images: u64,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]

@@ -17,6 +17,8 @@ pub enum Code {
     DeniedByRule,
     /// The signer's certificate is trusted, its identity is not the one asked for.
     IdentityMismatch,
+    /// A defect of assayd itself; the journal has it.
+    Internal,
     /// More bytes, items, depth or time than the table of limits allows.
     LimitExceeded,
     /// No rule matches and `unmatched` denies.
@@ -47,11 +49,12 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and closed label sets.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CertificateExpired,
         Self::Deadline,
         Self::DeniedByRule,
         Self::IdentityMismatch,
+        Self::Internal,
         Self::LimitExceeded,
         Self::NoMatchingRule,
         Self::PolicyInvalid,
@@ -74,6 +77,7 @@ impl Code {
             Self::Deadline => "deadline",
             Self::DeniedByRule => "denied-by-rule",
             Self::IdentityMismatch => "identity-mismatch",
+            Self::Internal => "internal",
             Self::LimitExceeded => "limit-exceeded",
             Self::NoMatchingRule => "no-matching-rule",
             Self::PolicyInvalid => "policy-invalid",
@@ -98,6 +102,7 @@ impl Code {
         matches!(
             self,
             Self::Deadline
+                | Self::Internal
                 | Self::LimitExceeded
                 | Self::RegistryAuth
                 | Self::RegistryUnavailable

@@ -70,7 +70,7 @@ pub const DENIAL_LIFETIME: Duration = Duration::from_secs(5);
 pub const MAX_VERDICT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Verdicts kept in memory. A node runs tens of images; a build node sees thousands.
-pub const MAX_CACHED_VERDICTS: u64 = 20_000;
+pub const MAX_CACHED_VERDICTS: usize = 20_000;
 
 /// Gathers under way at once; more askers of other images are denied with `limit-exceeded`.
 pub const MAX_CONCURRENT_GATHERS: usize = 256;
