@@ -30,6 +30,7 @@ pub mod judge;
 pub mod limits;
 pub mod manifest;
 pub mod notation;
+pub mod policy;
 pub mod reference;
 pub mod untrusted;
 pub mod x509;

@@ -90,6 +90,11 @@ pub const MAX_RULES: usize = 10_000;
 /// Names in one list of a rule or statement: image patterns, digests, scopes. Checking reachability compares them all.
 pub const MAX_LIST_LENGTH: usize = 10_000;
 
+/// Comparisons of image patterns when a policy is searched for rules that can never decide: seconds at most. Full
+/// names are looked up and cost none; a thousand rules of ten wildcards each stay below. Beyond, the search ends and
+/// says so.
+pub const MAX_PATTERN_COMPARISONS: usize = 50_000_000;
+
 /// A name or reason in a policy. It is part of the line that a hook prints.
 pub const MAX_POLICY_NAME_LENGTH: usize = 128;
 

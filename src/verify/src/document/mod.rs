@@ -3,12 +3,6 @@
 //! serde stops at the first problem, and in JSON it knows the place of syntax errors only. So a document is first read
 //! into a tree whose nodes know where they stand, and then walked.
 
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the policy document, which comes next, reads the rest"
-)]
-
 mod diagnostic;
 mod json;
 mod report;

@@ -75,8 +75,8 @@ pub enum IdentityError {
 /// Whom a certificate's subject was recognised as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RecognisedIdentity {
-    /// Nobody in particular: every identity is accepted, and the subject was not read.
-    Any,
+    /// Nobody in particular: every identity is accepted. This is the subject, for people.
+    Any(Untrusted),
     /// This trusted identity, as the policy names it.
     Listed(DistinguishedName),
 }
@@ -84,13 +84,18 @@ pub enum RecognisedIdentity {
 impl fmt::Display for RecognisedIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Any => f.write_str("any identity"),
+            Self::Any(subject) => subject.fmt(f),
             Self::Listed(name) => name.fmt(f),
         }
     }
 }
 
 impl TrustedIdentities {
+    /// The wildcard `*`.
+    pub const fn any() -> Self {
+        Self::Any
+    }
+
     /// Reads a list. Every problem is returned.
     ///
     /// Identities of other kinds than `x509.subject` are for plugins; they trust nobody here and are skipped.
@@ -152,7 +157,7 @@ impl TrustedIdentities {
     /// When the subject cannot be compared or is nobody of the list.
     pub fn recognises(&self, subject: &Name) -> Result<RecognisedIdentity, IdentityError> {
         let Self::Listed(names) = self else {
-            return Ok(RecognisedIdentity::Any);
+            return Ok(RecognisedIdentity::Any(subject.to_string().into()));
         };
         let subject = DistinguishedName::from_name(subject)?;
         match names.iter().find(|name| name.is_subset_of(&subject)) {
@@ -234,7 +239,8 @@ mod tests {
         let listed = TrustedIdentities::parse(&[RELEASE]).unwrap();
         assert!(matches!(listed.recognises(&subject), Err(IdentityError::Subject(_))));
         let any = TrustedIdentities::parse(&["*"]).unwrap();
-        assert_eq!(any.recognises(&subject), Ok(RecognisedIdentity::Any));
+        let expected = RecognisedIdentity::Any("CN=release,O=Corp".into());
+        assert_eq!(any.recognises(&subject), Ok(expected));
     }
 
     #[test]

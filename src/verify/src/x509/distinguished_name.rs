@@ -346,7 +346,7 @@ mod tests {
             let value = Any::new(*tag, *bytes).unwrap();
             set.insert(AttributeTypeAndValue { oid, value }).unwrap();
         }
-        RelativeDistinguishedName::try_from(set).unwrap()
+        RelativeDistinguishedName::from(set)
     }
 
     const C: (&str, Tag, &[u8]) = ("2.5.4.6", Tag::PrintableString, b"US");

@@ -6,6 +6,10 @@ use super::*;
 use crate::document::Severity;
 
 /// The folder of notation's fixtures.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests find the vectors through the environment"
+)]
 fn fixtures() -> PathBuf {
     let vectors = std::env::var_os("ASSAY_VECTORS").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
@@ -29,8 +33,11 @@ fn errors(parsed: &ParsedTrustPolicy) -> Vec<String> {
         .collect()
 }
 
+/// Line, column and a part of the message, if there is an error.
+type Outcome = Result<(), (usize, usize, &'static str)>;
+
 /// What a fixture must lead to: a policy, or exactly one error with this place and text.
-const FIXTURES: &[(&str, &str, Result<(), (usize, usize, &str)>)] = &[
+const FIXTURES: &[(&str, &str, Outcome)] = &[
     ("verification_level-01..04", "trustpolicy", Ok(())),
     ("verification_level-05..08", "permissive_trustpolicy", Ok(())),
     ("verification_level-09..12", "audit_trustpolicy", Ok(())),

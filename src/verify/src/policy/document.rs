@@ -1,0 +1,892 @@
+//! The policy document: TOML into types that can only hold a policy with a meaning.
+//!
+//! Everything is checked here, and everything wrong is reported at once. Unknown keys are errors: a misspelled condition
+//! would make a rule mean something else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+use super::pattern::Pattern;
+use super::reachability::{Unreachable, unreachable};
+use crate::digest::Digest;
+use crate::document::{Diagnostic, Entry, Node, Place, Report, Table, Value, parse_toml, quoted};
+use crate::limits::{MAX_LIST_LENGTH, MAX_PATTERN_COMPARISONS, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE, MAX_RULES};
+use crate::notation::statement::Level;
+use crate::notation::trust_policy::{Scopes, Statement, TrustKeys, TrustNodes, read_trust};
+use crate::untrusted::Untrusted;
+
+#[cfg(test)]
+mod tests;
+
+/// The only version of the document.
+const VERSION: i64 = 1;
+
+/// A valid policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    unmatched: Unmatched,
+    rules: Vec<Rule>,
+    authorities: BTreeMap<AuthorityName, AuthorityDocument>,
+}
+
+/// What reading a document gives. There is a policy if and only if there are no errors.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// The policy.
+    pub policy: Option<Policy>,
+    /// Every error and warning, in the order of the document.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What happens to images that no rule is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unmatched {
+    /// They are admitted.
+    Admit,
+    /// They are admitted, and it is said that they would have been denied.
+    Audit,
+    /// They are denied.
+    Deny,
+}
+
+/// Whether a rule's denials are carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// A denial is only said.
+    Audit,
+    /// A denial is a denial.
+    #[default]
+    Enforce,
+}
+
+/// What happens when evidence could not be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnInconclusive {
+    /// Stored evidence is judged again, and may admit.
+    AdmitIfSeen,
+    /// The image is denied.
+    #[default]
+    Deny,
+}
+
+/// A rule: for which images it is, and what it means for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    name: Box<str>,
+    images: Option<Vec<Pattern>>,
+    digests: Option<BTreeSet<Digest>>,
+    effect: Effect,
+    mode: Mode,
+}
+
+/// What a rule means for its images.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// These digests are admitted, all others denied.
+    AdmitDigests(BTreeSet<Digest>),
+    /// Denied, for this reason, whatever the evidence.
+    Deny(Box<str>),
+    /// Admitted with evidence.
+    Require {
+        /// The evidence.
+        requirement: Requirement,
+        /// Digests that need none.
+        admit_digests: BTreeSet<Digest>,
+        /// What happens when evidence could not be had.
+        on_inconclusive: OnInconclusive,
+        /// Whether a signature counts although the authority's level only logged that it is not authentic, or skipped
+        /// its verification.
+        accept_unverified: bool,
+    },
+}
+
+/// Which authorities have to vouch for an image: at least one of at least one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Requirement {
+    authorities: Vec<AuthorityName>,
+    needed: usize,
+}
+
+/// The name of an authority: letters, digits, `-`, `_`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthorityName(Box<str>);
+
+/// Text that is no name of an authority.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("authority name \"{0}\" is not valid: expected at most {MAX_POLICY_NAME_LENGTH} letters, digits, '-' and '_'")]
+pub struct ParseAuthorityNameError(Untrusted);
+
+/// An authority as the document describes it. Its files are not read yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityDocument {
+    /// What is trusted.
+    pub source: AuthoritySource,
+    /// Where in the document it is described.
+    pub place: Place,
+}
+
+/// What an authority trusts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthoritySource {
+    /// One statement for every repository, with trust stores in the folder `notation` beside the policy.
+    Notation(Statement),
+    /// A standard Notation configuration folder, relative to the folder of the policy.
+    NotationFolder(Box<str>),
+}
+
+impl Policy {
+    /// Reads a document. `file` is its name in the diagnostics.
+    pub fn parse(file: &str, text: &str) -> Parsed {
+        if text.len() > MAX_POLICY_SIZE {
+            let message = format!("the policy has {} bytes, more than {MAX_POLICY_SIZE}", text.len());
+            return Parsed {
+                policy: None,
+                diagnostics: vec![Diagnostic::error(file, message)],
+            };
+        }
+        let mut report = Report::new(file, text);
+        let policy = parse_toml(&mut report, text).and_then(|table| read_policy(&mut report, &table));
+        Parsed {
+            policy: policy.filter(|_| !report.has_errors()),
+            diagnostics: report.finish(),
+        }
+    }
+
+    /// What happens to images that no rule is for.
+    pub fn unmatched(&self) -> Unmatched {
+        self.unmatched
+    }
+
+    /// The rules in the order in which they are tried.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// The authorities that rules may name.
+    pub fn authorities(&self) -> &BTreeMap<AuthorityName, AuthorityDocument> {
+        &self.authorities
+    }
+}
+
+impl Rule {
+    /// Its name, unique in its policy.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The patterns of which one has to match, where the rule has any.
+    pub fn images(&self) -> Option<&[Pattern]> {
+        self.images.as_deref()
+    }
+
+    /// The digests of which the image has to be one, where the rule has any.
+    pub fn digests(&self) -> Option<&BTreeSet<Digest>> {
+        self.digests.as_ref()
+    }
+
+    /// What it means for its images.
+    pub fn effect(&self) -> &Effect {
+        &self.effect
+    }
+
+    /// Whether its denials are carried out. A rule that states a reason to deny always enforces it.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// What happens when evidence could not be had.
+    pub fn on_inconclusive(&self) -> OnInconclusive {
+        match self.effect {
+            Effect::Require { on_inconclusive, .. } => on_inconclusive,
+            Effect::AdmitDigests(_) | Effect::Deny(_) => OnInconclusive::Deny,
+        }
+    }
+
+    /// Whether a signature counts although its authenticity was only logged or not verified.
+    pub fn accepts_unverified(&self) -> bool {
+        matches!(
+            self.effect,
+            Effect::Require {
+                accept_unverified: true,
+                ..
+            }
+        )
+    }
+}
+
+impl Requirement {
+    /// At least `needed` of these authorities. Nothing unless there are so many, all different, and at least one is
+    /// needed.
+    pub fn at_least(needed: usize, authorities: Vec<AuthorityName>) -> Option<Self> {
+        let different: BTreeSet<&AuthorityName> = authorities.iter().collect();
+        let valid = needed > 0 && needed <= authorities.len() && different.len() == authorities.len();
+        valid.then_some(Self { authorities, needed })
+    }
+
+    /// The authorities, at least one, all different.
+    pub fn authorities(&self) -> &[AuthorityName] {
+        &self.authorities
+    }
+
+    /// How many have to vouch: at least one, at most all.
+    pub fn needed(&self) -> usize {
+        self.needed
+    }
+}
+
+impl AuthorityName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AuthorityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for AuthorityName {
+    type Err = ParseAuthorityNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        if text.is_empty() || text.len() > MAX_POLICY_NAME_LENGTH || !text.bytes().all(allowed) {
+            return Err(ParseAuthorityNameError(text.into()));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+fn read_policy(report: &mut Report<'_>, table: &Table) -> Option<Policy> {
+    refuse_unknown(report, table, &["version", "unmatched", "authority", "rule"]);
+    match table.get("version") {
+        None => report.error_with_help(0, "version is missing", format!("begin with: version = {VERSION}")),
+        Some(node) => match report.integer("version", node) {
+            Some(VERSION) | None => {}
+            Some(other) => report.error(node.at, format!("version {other} is not supported: expected {VERSION}")),
+        },
+    }
+    let unmatched = read_unmatched(report, table);
+    let authorities = read_authorities(report, table);
+    let rules = read_rules(report, table, &authorities);
+    let unmatched = unmatched?;
+    // Read with the places of the rules, which a rule itself does not keep.
+    let (places, rules): (Vec<usize>, Vec<Option<Rule>>) = rules.into_iter().unzip();
+    let rules: Vec<Rule> = rules.into_iter().collect::<Option<_>>()?;
+    warn(report, table, unmatched, &rules, &places, &authorities);
+    let authorities = authorities
+        .into_iter()
+        .filter_map(|(name, authority)| Some((name, authority.document?)))
+        .collect();
+    Some(Policy {
+        unmatched,
+        rules,
+        authorities,
+    })
+}
+
+fn read_unmatched(report: &mut Report<'_>, table: &Table) -> Option<Unmatched> {
+    const HELP: &str = "unmatched says what happens to images that no rule is for: \"deny\", \"audit\" or \"admit\"";
+    let Some(node) = table.get("unmatched") else {
+        report.error_with_help(0, "unmatched is missing", HELP);
+        return None;
+    };
+    match report.text("unmatched", node)? {
+        "admit" => Some(Unmatched::Admit),
+        "audit" => Some(Unmatched::Audit),
+        "deny" => Some(Unmatched::Deny),
+        other => {
+            report.error_with_help(node.at, format!("unmatched cannot be {}", quoted(other)), HELP);
+            None
+        }
+    }
+}
+
+/// An authority of the document: its place, and its description if that is valid.
+struct ReadAuthority {
+    at: usize,
+    document: Option<AuthorityDocument>,
+}
+
+/// The authorities by name, invalid ones too: a rule that names one of those is not wrong itself.
+fn read_authorities(report: &mut Report<'_>, table: &Table) -> BTreeMap<AuthorityName, ReadAuthority> {
+    let mut authorities = BTreeMap::new();
+    let Some(node) = table.get("authority") else {
+        return authorities;
+    };
+    let Some(table) = report.table("authority", node) else {
+        return authorities;
+    };
+    if table.entries.len() > MAX_RULES {
+        report.error(
+            node.at,
+            format!("{} authorities are more than {MAX_RULES}", table.entries.len()),
+        );
+        return authorities;
+    }
+    for entry in &table.entries {
+        match entry.key.parse::<AuthorityName>() {
+            Ok(name) => {
+                let document = read_authority(report, &name, entry);
+                authorities.insert(name, ReadAuthority { at: entry.at, document });
+            }
+            Err(error) => report.error(entry.at, error.to_string()),
+        }
+    }
+    authorities
+}
+
+const TRUST_KEYS: TrustKeys = TrustKeys {
+    level: "level",
+    overrides: "override",
+    verify_timestamp: "verify_timestamp",
+    trust_stores: "trust_stores",
+    trusted_identities: "trusted_identities",
+};
+
+fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) -> Option<AuthorityDocument> {
+    let table = report.table(&format!("authority {name}"), &entry.node)?;
+    let Some(kind) = table.get("type") else {
+        report.error_with_help(
+            entry.at,
+            format!("authority {name} is missing its type"),
+            "write: type = \"notation\"",
+        );
+        return None;
+    };
+    match report.text("type", kind)? {
+        "notation" => {}
+        "cosign" => {
+            report.error_with_help(
+                kind.at,
+                "authorities of type \"cosign\" are not supported by this version",
+                "the supported type is \"notation\"",
+            );
+            return None;
+        }
+        other => {
+            let message = format!("authority type {} is unknown", quoted(other));
+            report.error_with_help(kind.at, message, "the supported type is \"notation\"");
+            return None;
+        }
+    }
+    let inline = [
+        "trust_stores",
+        "trusted_identities",
+        "level",
+        "override",
+        "verify_timestamp",
+    ];
+    refuse_unknown(report, table, &[&["type", "config"], &inline[..]].concat());
+    let place = report.place(entry.at);
+    let Some(config) = table.entry("config") else {
+        return read_statement(report, name, entry.at, table).map(|statement| AuthorityDocument {
+            source: AuthoritySource::Notation(statement),
+            place,
+        });
+    };
+    for key in inline {
+        if let Some(entry) = table.entry(key) {
+            report.error_with_help(
+                entry.at,
+                format!("{key} cannot stand beside config"),
+                format!("remove config and describe the authority here, or set {key} in the folder's trustpolicy.json"),
+            );
+        }
+    }
+    let folder = report.text("config", &config.node)?;
+    if folder.is_empty() || folder.contains('\0') {
+        report.error_with_help(
+            config.node.at,
+            "config names no folder",
+            "write the folder that holds trustpolicy.json and truststore/, for example \"/etc/notation\"",
+        );
+        return None;
+    }
+    Some(AuthorityDocument {
+        source: AuthoritySource::NotationFolder(folder.into()),
+        place,
+    })
+}
+
+fn read_statement(report: &mut Report<'_>, name: &AuthorityName, at: usize, table: &Table) -> Option<Statement> {
+    let nodes = TrustNodes {
+        at,
+        level: table.get("level"),
+        overrides: table.get("override"),
+        verify_timestamp: table.get("verify_timestamp"),
+        trust_stores: table.get("trust_stores"),
+        trusted_identities: table.get("trusted_identities"),
+    };
+    let trust = read_trust(report, &nodes, &TRUST_KEYS)?;
+    if trust.level == Level::Skip {
+        report.error_with_help(
+            nodes.level.map_or(at, |node| node.at),
+            format!("authority {name} verifies nothing: its level is skip"),
+            "use strict, permissive or audit, or admit images without evidence by admit_digests in a rule",
+        );
+    }
+    Some(Statement {
+        name: name.as_str().into(),
+        scopes: Scopes::Any,
+        level: trust.level,
+        verify_timestamp: trust.verify_timestamp,
+        trust_stores: trust.trust_stores,
+        identities: trust.identities,
+    })
+}
+
+type Authorities = BTreeMap<AuthorityName, ReadAuthority>;
+
+fn read_rules(report: &mut Report<'_>, table: &Table, authorities: &Authorities) -> Vec<(usize, Option<Rule>)> {
+    let Some(node) = table.get("rule") else {
+        return Vec::new();
+    };
+    if matches!(node.value, Value::Table(_)) {
+        report.error_with_help(node.at, "rule is one table", "rules are a list: write [[rule]]");
+        return vec![(node.at, None)];
+    }
+    let Some(list) = report.list("rule", node) else {
+        return vec![(node.at, None)];
+    };
+    if list.len() > MAX_RULES {
+        report.error(node.at, format!("{} rules are more than {MAX_RULES}", list.len()));
+        return vec![(node.at, None)];
+    }
+    let mut names = BTreeMap::new();
+    list.iter()
+        .map(|node| (node.at, read_rule(report, node, authorities, &mut names)))
+        .collect()
+}
+
+fn read_rule(
+    report: &mut Report<'_>,
+    node: &Node,
+    authorities: &Authorities,
+    names: &mut BTreeMap<String, usize>,
+) -> Option<Rule> {
+    let table = report.table("a rule", node)?;
+    let known = [
+        "name",
+        "images",
+        "digests",
+        "deny",
+        "require",
+        "admit_digests",
+        "mode",
+        "on_inconclusive",
+        "accept_unverified",
+        // Refused below, with a reason of their own.
+        "revocation_grace",
+        "namespaces",
+        "tags",
+    ];
+    refuse_unknown(report, table, &known);
+    refuse_later_keys(report, table);
+    let name = read_rule_name(report, node.at, table, names);
+    let shown = name
+        .as_deref()
+        .map_or_else(|| "a rule".to_owned(), |name| format!("rule {}", quoted(name)));
+    let images = read_optional_list(report, "images", table, |text| {
+        text.parse::<Pattern>().map_err(|e| e.to_string())
+    });
+    let digests = read_digests(report, "digests", table);
+    let conditions = match (images, digests) {
+        (Some(None), Some(None)) => {
+            report.error_with_help(
+                node.at,
+                format!("{shown} has no condition"),
+                "add images = [\"…\"] or digests = [\"sha256:…\"]; \"**\" is every image",
+            );
+            None
+        }
+        (images, digests) => images.zip(digests),
+    };
+    let effect = read_effect(report, node.at, &shown, table, authorities);
+    let mode = read_choice(
+        report,
+        "mode",
+        table,
+        &[("enforce", Mode::Enforce), ("audit", Mode::Audit)],
+    );
+    if let (Some(Effect::Deny(_)), Some(Mode::Audit), Some(node)) = (&effect, mode, table.get("mode")) {
+        report.error_with_help(
+            node.at,
+            format!("{shown} denies, and audit never overrides a deny"),
+            "remove the mode, or the rule",
+        );
+    }
+    let (images, digests) = conditions?;
+    Some(Rule {
+        name: name?.into(),
+        images,
+        digests: digests.map(|digests| digests.into_iter().collect()),
+        effect: effect?,
+        mode: mode?,
+    })
+}
+
+/// Keys that have a meaning which this version cannot give them. Ignoring them would change the rule.
+fn refuse_later_keys(report: &mut Report<'_>, table: &Table) {
+    let later = [
+        (
+            "revocation_grace",
+            "revocation_grace is not supported: this version does not check revocation",
+            "remove it; certificates that name a revocation source are denied where the level enforces revocation",
+        ),
+        (
+            "namespaces",
+            "rules by namespace are not supported: the containerd hook does not know the namespace of a pod",
+            "match by images or digests",
+        ),
+        (
+            "tags",
+            "rules by tag are not supported: a tag says nothing reliable about what is unpacked",
+            "match by images or digests",
+        ),
+    ];
+    for (key, message, help) in later {
+        if let Some(entry) = table.entry(key) {
+            report.error_with_help(entry.at, message, help);
+        }
+    }
+}
+
+fn read_rule_name(
+    report: &mut Report<'_>,
+    at: usize,
+    table: &Table,
+    names: &mut BTreeMap<String, usize>,
+) -> Option<String> {
+    let Some(node) = table.get("name") else {
+        report.error_with_help(at, "a rule is missing its name", "add: name = \"…\"; denials show it");
+        return None;
+    };
+    let name = report.text("name", node)?;
+    check_shown(report, "name", node.at, name)?;
+    if let Some(first) = names.insert(name.to_owned(), node.at) {
+        let line = report.place(first).line;
+        let message = format!("more than one rule is named {}", quoted(name));
+        report.error_with_help(node.at, message, format!("the other is in line {line}: rename one"));
+    }
+    Some(name.to_owned())
+}
+
+/// Text that denials show: neither empty nor too long, and printable.
+fn check_shown(report: &mut Report<'_>, what: &str, at: usize, text: &str) -> Option<()> {
+    let problem = if text.trim().is_empty() {
+        format!("{what} is empty")
+    } else if text.len() > MAX_POLICY_NAME_LENGTH {
+        format!("{what} has {} bytes, more than {MAX_POLICY_NAME_LENGTH}", text.len())
+    } else if text.chars().any(char::is_control) {
+        format!("{what} contains control characters")
+    } else {
+        return Some(());
+    };
+    report.error_with_help(at, problem, "denials show it: write a few words");
+    None
+}
+
+fn read_effect(
+    report: &mut Report<'_>,
+    at: usize,
+    shown: &str,
+    table: &Table,
+    authorities: &Authorities,
+) -> Option<Effect> {
+    const HELP: &str = "write one of: deny = \"reason\", require = { all = [\"…\"] }, admit_digests = [\"sha256:…\"]";
+    let admit_digests = read_digests(report, "admit_digests", table);
+    let requirement = table
+        .get("require")
+        .map(|node| read_requirement(report, node, authorities));
+    let on_inconclusive = read_choice(
+        report,
+        "on_inconclusive",
+        table,
+        &[
+            ("deny", OnInconclusive::Deny),
+            ("admit_if_seen", OnInconclusive::AdmitIfSeen),
+        ],
+    );
+    let accept_unverified = match table.get("accept_unverified") {
+        None => Some(false),
+        Some(node) => report.boolean("accept_unverified", node),
+    };
+    if requirement.is_none() {
+        for key in ["on_inconclusive", "accept_unverified"] {
+            if let Some(entry) = table.entry(key) {
+                let message = format!("{key} has no meaning in {shown}: it requires no evidence");
+                report.error_with_help(entry.at, message, "remove it, or add require");
+            }
+        }
+    }
+    if let Some(node) = table.get("deny") {
+        for key in ["require", "admit_digests"] {
+            if let Some(entry) = table.entry(key) {
+                let message = format!("{shown} both denies and has {key}");
+                report.error_with_help(entry.at, message, "a deny has no exceptions: put another rule above it");
+            }
+        }
+        let reason = report.text("deny", node)?;
+        check_shown(report, "the reason to deny", node.at, reason)?;
+        return Some(Effect::Deny(reason.into()));
+    }
+    match (requirement, admit_digests?) {
+        (None, None) => {
+            report.error_with_help(at, format!("{shown} has no effect"), HELP);
+            None
+        }
+        (None, Some(digests)) => Some(Effect::AdmitDigests(digests.into_iter().collect())),
+        (Some(requirement), digests) => Some(Effect::Require {
+            requirement: requirement?,
+            admit_digests: digests.unwrap_or_default().into_iter().collect(),
+            on_inconclusive: on_inconclusive?,
+            accept_unverified: accept_unverified?,
+        }),
+    }
+}
+
+fn read_requirement(report: &mut Report<'_>, node: &Node, authorities: &Authorities) -> Option<Requirement> {
+    const HELP: &str =
+        "write { all = [\"…\"] }, { any = [\"…\"] } or { at_least = 2, of = [\"…\", \"…\"] } with names of authorities";
+    let Value::Table(table) = &node.value else {
+        report.error_with_help(
+            node.at,
+            format!("require must be a table, not {}", node.value.kind()),
+            HELP,
+        );
+        return None;
+    };
+    refuse_unknown(report, table, &["all", "any", "at_least", "of"]);
+    let keys: Vec<&str> = ["all", "any", "at_least", "of"]
+        .into_iter()
+        .filter(|key| table.get(key).is_some())
+        .collect();
+    let list = match keys[..] {
+        ["all"] => "all",
+        ["any"] => "any",
+        ["at_least", "of"] => "of",
+        _ => {
+            report.error_with_help(
+                node.at,
+                "require must be exactly one of all, any, and at_least with of",
+                HELP,
+            );
+            return None;
+        }
+    };
+    let list_node = table.get(list)?;
+    let names = read_authority_names(report, list, list_node, authorities);
+    let count = match &list_node.value {
+        Value::List(items) => items.len(),
+        _ => 0,
+    };
+    let needed = match (list, table.get("at_least")) {
+        ("all", _) => Some(count),
+        (_, None) => Some(1),
+        (_, Some(node)) => {
+            let needed = report.integer("at_least", node)?;
+            let valid = usize::try_from(needed)
+                .ok()
+                .filter(|needed| (1..=count).contains(needed));
+            if valid.is_none() && count > 0 {
+                let message = format!("at_least is {needed}, but of has {count}");
+                report.error_with_help(node.at, message, format!("expected 1 to {count}"));
+            }
+            valid
+        }
+    };
+    Requirement::at_least(needed?, names?)
+}
+
+fn read_authority_names(
+    report: &mut Report<'_>,
+    key: &str,
+    node: &Node,
+    authorities: &Authorities,
+) -> Option<Vec<AuthorityName>> {
+    let texts = report.texts(key, node)?;
+    if texts.is_empty() {
+        report.error_with_help(node.at, format!("{key} is empty"), "name at least one authority");
+        return None;
+    }
+    if texts.len() > MAX_LIST_LENGTH {
+        report.error(
+            node.at,
+            format!("{key} has {} items, more than {MAX_LIST_LENGTH}", texts.len()),
+        );
+        return None;
+    }
+    let count = texts.len();
+    let mut seen = BTreeSet::new();
+    let mut names = Vec::with_capacity(count);
+    for (at, text) in texts {
+        match text.parse::<AuthorityName>() {
+            Ok(name) if !seen.insert(name.clone()) => {
+                report.error_with_help(
+                    at,
+                    format!("authority {name} is named twice"),
+                    "one authority counts once",
+                );
+            }
+            Ok(name) if authorities.contains_key(&name) => names.push(name),
+            Ok(name) => {
+                let known: Vec<&str> = authorities.keys().map(AuthorityName::as_str).take(10).collect();
+                let help = match &known[..] {
+                    [] => format!("add [authority.{name}]"),
+                    known => format!("add [authority.{name}], or use one of: {}", known.join(", ")),
+                };
+                report.error_with_help(at, format!("authority {name} is not defined"), help);
+            }
+            Err(error) => report.error(at, error.to_string()),
+        }
+    }
+    (names.len() == count).then_some(names)
+}
+
+fn read_digests(report: &mut Report<'_>, key: &str, table: &Table) -> Option<Option<Vec<Digest>>> {
+    read_optional_list(report, key, table, |text| {
+        text.parse::<Digest>().map_err(|error| error.to_string())
+    })
+}
+
+/// A list that may be absent, but not empty. Items that are there twice are errors.
+fn read_optional_list<T: PartialEq + Clone + Ord>(
+    report: &mut Report<'_>,
+    key: &str,
+    table: &Table,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Option<Option<Vec<T>>> {
+    let Some(node) = table.get(key) else {
+        return Some(None);
+    };
+    let texts = report.texts(key, node)?;
+    if texts.is_empty() {
+        report.error_with_help(
+            node.at,
+            format!("{key} is empty"),
+            "an empty list has no meaning: add items or remove it",
+        );
+        return None;
+    }
+    if texts.len() > MAX_LIST_LENGTH {
+        report.error(
+            node.at,
+            format!("{key} has {} items, more than {MAX_LIST_LENGTH}", texts.len()),
+        );
+        return None;
+    }
+    let count = texts.len();
+    let mut seen = BTreeSet::new();
+    let mut items = Vec::with_capacity(count);
+    for (at, text) in texts {
+        match parse(text) {
+            Ok(item) if seen.insert(item.clone()) => items.push(item),
+            Ok(_) => report.error_with_help(at, format!("{} is in {key} twice", quoted(text)), "remove one"),
+            Err(error) => report.error(at, error),
+        }
+    }
+    (items.len() == count).then_some(Some(items))
+}
+
+/// One of a few words, or the default when the key is absent.
+fn read_choice<T: Copy + Default>(
+    report: &mut Report<'_>,
+    key: &str,
+    table: &Table,
+    choices: &[(&str, T)],
+) -> Option<T> {
+    let Some(node) = table.get(key) else {
+        return Some(T::default());
+    };
+    let text = report.text(key, node)?;
+    let found = choices.iter().find(|(word, _)| *word == text);
+    if found.is_none() {
+        let words: Vec<String> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+        let message = format!("{key} cannot be {}", quoted(text));
+        report.error_with_help(node.at, message, format!("expected {}", words.join(" or ")));
+    }
+    found.map(|(_, choice)| *choice)
+}
+
+fn refuse_unknown(report: &mut Report<'_>, table: &Table, known: &[&str]) {
+    for entry in report.unknown(table, known) {
+        let message = format!("unknown key {}", quoted(&entry.key));
+        report.error_with_help(entry.at, message, format!("expected one of: {}", known.join(", ")));
+    }
+}
+
+/// What is valid and probably not meant.
+fn warn(
+    report: &mut Report<'_>,
+    table: &Table,
+    unmatched: Unmatched,
+    rules: &[Rule],
+    places: &[usize],
+    authorities: &Authorities,
+) {
+    let at = |position: usize| places.get(position).copied().unwrap_or(0);
+    let unmatched_at = table.get("unmatched").map_or(0, |node| node.at);
+    if unmatched == Unmatched::Admit {
+        report.warning(
+            unmatched_at,
+            "images that no rule is for are admitted without evidence",
+            "use \"audit\" to find out which, then \"deny\"",
+        );
+    }
+    let Unreachable {
+        rules: found,
+        unsearched,
+    } = unreachable(rules, MAX_PATTERN_COMPARISONS);
+    for (position, covering) in found {
+        let (Some(rule), Some(other)) = (rules.get(position), rules.get(covering)) else {
+            continue;
+        };
+        let message = format!(
+            "rule {} can never decide: rules above are for all its images",
+            quoted(&rule.name)
+        );
+        let line = report.place(at(covering)).line;
+        let help = format!(
+            "move it above rule {} in line {line}, or remove it",
+            quoted(&other.name)
+        );
+        report.warning(at(position), message, help);
+    }
+    if let Some(position) = unsearched {
+        let message = "the policy is too large to search for rules that can never decide from here on";
+        report.warning(at(position), message, "use fewer, wider patterns");
+    }
+    for (position, rule) in rules.iter().enumerate() {
+        let by_name = rule.digests.is_none() && matches!(rule.effect, Effect::Deny(_));
+        if by_name && unmatched != Unmatched::Deny {
+            let message = format!(
+                "rule {} is no boundary: the same image under another name is admitted",
+                quoted(&rule.name)
+            );
+            report.warning(at(position), message, "deny by digests, or set unmatched = \"deny\"");
+        }
+    }
+    let used: BTreeSet<&AuthorityName> = rules
+        .iter()
+        .filter_map(|rule| match &rule.effect {
+            Effect::Require { requirement, .. } => Some(requirement.authorities()),
+            Effect::AdmitDigests(_) | Effect::Deny(_) => None,
+        })
+        .flatten()
+        .collect();
+    for (name, authority) in authorities {
+        if !used.contains(name) {
+            report.warning(
+                authority.at,
+                format!("no rule requires authority {name}"),
+                "name it in a rule, or remove it",
+            );
+        }
+    }
+}
