@@ -1,0 +1,11 @@
+//! What assayd remembers. Nothing here is authority: a lost, damaged or stale entry costs work and never admits.
+//!
+//! - [`evidence`]: bytes that prove themselves when they are read again, on disk, in sled on its own thread.
+//! - [`verdicts`]: what was decided, in memory only, each with the interval in which it holds.
+//! - [`single_flight`]: equal questions asked at once share one answer.
+
+pub mod evidence;
+mod record;
+pub mod single_flight;
+mod store;
+pub mod verdicts;
