@@ -6,8 +6,8 @@
 //!   and an empty store is opened in their place, in the same process.
 //! - The process' panic hook is left alone: it belongs to the program, not to a library in it, and a damaged store
 //!   panics once, because it is not asked again. One panic message, then the error that names what was done.
-//! - A full or read-only disk is no damage: nothing is moved. Reading goes on where sled can open, writing is tried again
-//!   later.
+//! - A full or read-only disk is no damage: nothing is moved. An open store is still read, and writing is tried again
+//!   later. One that is not open yet waits: sled writes when it opens.
 //! - A process that dies while it opens the store leaves a mark. After the third in a row the files are moved aside.
 //! - sled runs without its background flusher: every write is flushed before it is acknowledged, and no thread of sled's
 //!   own can panic or hold the files when they are moved. Its file is kept small by copying what is alive into a new one.
@@ -48,6 +48,9 @@ const SLED_CACHE: u64 = 4 * 1024 * 1024;
 /// A use is written down when this many others came after the one last written: recency survives a restart coarsely,
 /// and reading stays reading.
 const USES_BETWEEN_WRITES: u64 = 4096;
+
+/// Room on the disk before a store that cannot be written is opened anew: four of sled's segments.
+const PROBE_SIZE: usize = 2 * 1024 * 1024;
 
 /// Processes that may die in a row while they open the store before its files are held to be the reason.
 const MAX_BROKEN_OPENINGS: usize = 3;
@@ -118,6 +121,14 @@ impl Files {
     /// The original, between the two renames at the end of a rebuild.
     fn old(&self) -> PathBuf {
         self.path("evidence.old")
+    }
+
+    /// Whether the disk takes more than sled needs to open the store.
+    fn probe(&self) -> io::Result<()> {
+        let path = self.path("evidence.probe");
+        let written = fs::write(&path, vec![0; PROBE_SIZE]);
+        remove(&path)?;
+        written
     }
 
     /// Ends a rebuild that a dying process left behind.
@@ -434,7 +445,7 @@ impl Opened {
         let key = image.key();
         let Some(value) = self.record(key)? else {
             // Counted, and not there: sled lost it.
-            let lost = self.accounts.images.contains_key(&key);
+            let lost = self.read_only.is_none() && self.accounts.images.contains_key(&key);
             return Ok(Found {
                 damaged: lost.into(),
                 upkeep: if lost { self.remove(key).err() } else { None },
@@ -877,12 +888,25 @@ impl Store {
             State::Open(open) => open.read_only.as_ref().map(|(since, _)| *since),
         };
         if since.is_some_and(|since| since.elapsed() >= self.options.retry_after) {
-            self.reopen();
+            self.try_again();
         }
         match &mut self.state {
             State::Open(open) => Some(open),
             State::Unavailable { .. } => None,
         }
+    }
+
+    fn try_again(&mut self) {
+        if let State::Open(open) = &mut self.state
+            && let Some((since, why)) = &mut open.read_only
+        {
+            // Opening writes, too. What can be read now must not be lost to an attempt that cannot succeed.
+            if let Err(error) = self.files.probe() {
+                (*since, *why) = (Instant::now(), error.to_string());
+                return;
+            }
+        }
+        self.reopen();
     }
 
     fn shut(&mut self, why: String) {
@@ -896,27 +920,21 @@ impl Store {
     }
 
     fn failed(&mut self, failure: Failure) {
+        let State::Open(open) = &mut self.state else { return };
         match failure {
+            // After a failed write sled may look for pages that never reached the disk. Opening it anew tells whether
+            // anything is damaged.
+            Failure::Damaged(why) if open.read_only.is_some() => self.shut(why),
             Failure::Damaged(why) => {
                 self.shut(why.clone());
                 self.set_aside(&why);
                 self.reopen();
             }
+            Failure::Environment(_) if open.read_only.is_some() => {}
             Failure::Environment(why) => {
-                let known = match &self.state {
-                    State::Open(open) => open.read_only.is_some(),
-                    State::Unavailable { .. } => false,
-                };
-                if known {
-                    return;
-                }
-                // sled refuses everything after a failed write; opened anew it can still be read.
+                // sled refuses every write from now on, and still reads.
                 error!(cause = why, "evidence cannot be written; what is stored is still read");
-                self.shut(why.clone());
-                self.reopen();
-                if let State::Open(open) = &mut self.state {
-                    open.read_only = Some((Instant::now(), why));
-                }
+                open.read_only = Some((Instant::now(), why));
             }
         }
     }
