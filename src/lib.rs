@@ -1,6 +1,14 @@
-//! assayd's parts, in the order in which they may use each other.
+//! assayd decides on the node itself which container images may be unpacked.
+//!
+//! The modules, lowest first. Each may use those before it, except that `trust`, `fetch` and `cache` never use each other;
+//! `tests/layering.rs` holds the table. What judges is the crate `assay-verify`, below all of them; `ARCHITECTURE.md`
+//! beside this file is the map.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod fetch;
 
 pub mod cache;
+

@@ -1,0 +1,232 @@
+//! Why something could not be fetched. All of it is inconclusive: none of these says that an image is unsigned.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use assay_verify::code::Code;
+use assay_verify::digest::Digest;
+use assay_verify::limits::{MAX_OPENED_REFERRERS, MAX_REDIRECTS, MAX_REFERRERS, MAX_REFERRERS_PAGES};
+use assay_verify::manifest::ParseManifestError;
+use assay_verify::untrusted::Untrusted;
+
+/// A failure to fetch, with its facts. `registry` is always the canonical host that was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FetchError {
+    /// The registry wants credentials, or refuses those it got.
+    #[error("{registry} refused access ({status}{}){}", said(.detail.as_ref()), withheld(.withheld_from.as_deref()))]
+    AccessRefused {
+        /// Who refused.
+        registry: Box<str>,
+        /// 401 or 403.
+        status: u16,
+        /// What it said.
+        detail: Option<Untrusted>,
+        /// The token server that got none of the configured credentials, because they are not bound to it.
+        withheld_from: Option<Box<str>>,
+    },
+    /// The token server gave no token.
+    #[error("the token server {realm} of {registry} gave no token ({status}{}){}", said(.detail.as_ref()), withheld(.withheld_from.as_deref()))]
+    TokenRefused {
+        /// The registry.
+        registry: Box<str>,
+        /// The token server's host.
+        realm: Untrusted,
+        /// Its status.
+        status: u16,
+        /// What it said.
+        detail: Option<Untrusted>,
+        /// As for `AccessRefused`.
+        withheld_from: Option<Box<str>>,
+    },
+    /// The token server's answer holds no usable token.
+    #[error("the token server {realm} of {registry} answered without a usable token")]
+    TokenMalformed {
+        /// The registry.
+        registry: Box<str>,
+        /// The token server's host.
+        realm: Untrusted,
+    },
+    /// The registry names a token server, or asks in a way, that is not followed.
+    #[error("{registry} asks for authentication that is not given: {cause}")]
+    Challenge {
+        /// The registry.
+        registry: Box<str>,
+        /// What is wrong with it.
+        cause: Untrusted,
+    },
+    /// A status that says nothing about the image.
+    #[error("{registry} answered {status}{}", said(.detail.as_ref()))]
+    Status {
+        /// The registry.
+        registry: Box<str>,
+        /// The status.
+        status: u16,
+        /// What it said.
+        detail: Option<Untrusted>,
+    },
+    /// The registry asks for fewer requests.
+    #[error("{registry} asks to wait (429){}", .retry_after.map(|wait| format!(": {} s", wait.as_secs())).unwrap_or_default())]
+    TooManyRequests {
+        /// The registry.
+        registry: Box<str>,
+        /// For how long, where it says so.
+        retry_after: Option<Duration>,
+    },
+    /// No connection.
+    #[error("{registry} cannot be reached: {cause}")]
+    Connect {
+        /// The registry.
+        registry: Box<str>,
+        /// Why.
+        cause: Untrusted,
+    },
+    /// The answer broke off.
+    #[error("the answer of {registry} broke off: {cause}")]
+    Interrupted {
+        /// The registry.
+        registry: Box<str>,
+        /// Why.
+        cause: Untrusted,
+    },
+    /// The answer stopped without an end.
+    #[error("{registry} went silent in the middle of an answer")]
+    Silent {
+        /// The registry.
+        registry: Box<str>,
+    },
+    /// An address in an answer that is not followed.
+    #[error("{registry} names an address that is not followed: {cause}")]
+    Address {
+        /// The registry.
+        registry: Box<str>,
+        /// Which, and why.
+        cause: Untrusted,
+    },
+    /// More redirects than the limit.
+    #[error("{registry} redirects more than {MAX_REDIRECTS} times")]
+    Redirects {
+        /// The registry.
+        registry: Box<str>,
+    },
+    /// What was asked for is not there.
+    #[error("{registry} has no {what}")]
+    Missing {
+        /// The registry.
+        registry: Box<str>,
+        /// What was asked for.
+        what: Untrusted,
+    },
+    /// The bytes are not those that were asked for.
+    #[error("{registry} gave other bytes than those of {digest}")]
+    WrongBytes {
+        /// The registry.
+        registry: Box<str>,
+        /// What was asked for.
+        digest: Digest,
+    },
+    /// Another kind of document than asked for.
+    #[error("{registry} answered with content type {content_type}")]
+    ContentType {
+        /// The registry.
+        registry: Box<str>,
+        /// Which.
+        content_type: Untrusted,
+    },
+    /// A listing that cannot be read.
+    #[error("the listing of {registry} cannot be read: {cause}")]
+    Listing {
+        /// The registry.
+        registry: Box<str>,
+        /// Why.
+        cause: ParseManifestError,
+    },
+    /// More bytes than the limit.
+    #[error("the answer of {registry} is larger than {limit} bytes")]
+    TooLarge {
+        /// The registry.
+        registry: Box<str>,
+        /// The limit.
+        limit: usize,
+    },
+    /// More pages than the limit.
+    #[error("{registry} lists referrers on more than {MAX_REFERRERS_PAGES} pages")]
+    TooManyPages {
+        /// The registry.
+        registry: Box<str>,
+    },
+    /// More referrers than the limit.
+    #[error("{registry} lists more than {MAX_REFERRERS} referrers")]
+    TooManyReferrers {
+        /// The registry.
+        registry: Box<str>,
+    },
+    /// Referrers were left unopened.
+    #[error("{MAX_OPENED_REFERRERS} referrers were opened and {registry} lists more")]
+    TooManyOpened {
+        /// The registry.
+        registry: Box<str>,
+    },
+    /// The verification would hold more than its memory.
+    #[error("the verification would hold more memory than its limit")]
+    VerificationMemory,
+    /// The process, or the registry's share of it, is full.
+    #[error("other verifications hold all the memory")]
+    ProcessMemory,
+    /// No time is left.
+    #[error("{registry} did not answer in time")]
+    Deadline {
+        /// The registry.
+        registry: Box<str>,
+    },
+    /// The registry cannot be asked as it is named or configured.
+    #[error("{registry} cannot be asked: {cause}")]
+    Unusable {
+        /// The registry.
+        registry: Box<str>,
+        /// Why.
+        cause: Untrusted,
+    },
+}
+
+impl FetchError {
+    /// The stable code of a denial for this reason.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::AccessRefused { .. }
+            | Self::TokenRefused { .. }
+            | Self::TokenMalformed { .. }
+            | Self::Challenge { .. } => Code::RegistryAuth,
+            Self::Status { .. }
+            | Self::TooManyRequests { .. }
+            | Self::Connect { .. }
+            | Self::Interrupted { .. }
+            | Self::Silent { .. }
+            | Self::Address { .. }
+            | Self::Missing { .. }
+            | Self::WrongBytes { .. }
+            | Self::ContentType { .. }
+            | Self::Listing { .. }
+            | Self::Unusable { .. } => Code::RegistryUnavailable,
+            Self::Redirects { .. }
+            | Self::TooLarge { .. }
+            | Self::TooManyPages { .. }
+            | Self::TooManyReferrers { .. }
+            | Self::TooManyOpened { .. }
+            | Self::VerificationMemory
+            | Self::ProcessMemory => Code::LimitExceeded,
+            Self::Deadline { .. } => Code::Deadline,
+        }
+    }
+}
+
+fn said(detail: Option<&Untrusted>) -> String {
+    detail.map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+fn withheld(host: Option<&str>) -> String {
+    host.map(|host| {
+        format!("; the configured credentials were not sent to {host}, which is not among its token_realms")
+    })
+    .unwrap_or_default()
+}

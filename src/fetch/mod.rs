@@ -1,0 +1,267 @@
+//! Fetching evidence from registries, under bounds, and reading it from files.
+//!
+//! [`Client`] asks registries; [`layout`] reads OCI image layouts without a network. Neither decides anything: what comes
+//! out are [`Signature`](assay_verify::evidence::Signature)s, whose bytes hang together by digest, and reasons why there
+//! are no others. Errors here are inconclusive by construction, see [`FetchError`].
+//!
+//! A client is reqwest with its own policies switched off: redirects, retries, logins, limits and the check of learned
+//! addresses are in this module, because each of them has been the hole in another registry client.
+
+pub mod address;
+mod auth;
+mod body;
+mod budget;
+mod config;
+mod count;
+mod discovery;
+mod error;
+pub mod layout;
+mod registry;
+mod transport;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use reqwest::dns::Resolve;
+use rustls::RootCertStore;
+
+use assay_verify::descriptor::{Descriptor, MediaType};
+use assay_verify::digest::Digest;
+use assay_verify::limits::MAX_MANIFEST_SIZE;
+use assay_verify::reference::{Reference, Repository, canonical_host};
+
+pub use budget::{Budget, ProcessMemory};
+pub use config::{ConfigError, Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
+pub use count::RequestCounts;
+pub use discovery::{Batch, Search, SkipReason, Skipped, Summary};
+pub use error::FetchError;
+
+use count::{Counters, Purpose};
+use registry::{Answer, Registry, Request};
+use transport::Transport;
+
+/// Registries whose connections, tokens and kind are remembered. Nodes use a few; beyond this, idle ones are forgotten.
+const MAX_REGISTRIES: usize = 256;
+
+const ACCEPT_IMAGE: &str = "application/vnd.oci.image.index.v1+json, \
+                            application/vnd.docker.distribution.manifest.list.v2+json, \
+                            application/vnd.oci.image.manifest.v1+json, \
+                            application/vnd.docker.distribution.manifest.v2+json";
+
+/// The registry client. Clones share connections, tokens and counters. Making one sends nothing.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    config: FetchConfig,
+    plain_hosts: Arc<BTreeSet<String>>,
+    resolver: Arc<dyn Resolve>,
+    system_roots: OnceLock<Arc<RootCertStore>>,
+    /// Of all registries that are not configured, which differ in nothing.
+    default_transport: OnceLock<Transport>,
+    registries: Mutex<HashMap<Box<str>, Arc<Registry>>>,
+    counters: Arc<Counters>,
+    memory: ProcessMemory,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Makes a client that resolves names as the system does.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration is malformed; all of it is read here, so that a mistake shows at start and not at a pull.
+    pub fn new(config: FetchConfig, memory: ProcessMemory) -> Result<Self, ConfigError> {
+        Self::with_resolver(config, memory, Arc::new(address::SystemResolver))
+    }
+
+    /// Makes a client that resolves names with `resolver`.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::new`].
+    pub fn with_resolver(
+        config: FetchConfig,
+        memory: ProcessMemory,
+        resolver: Arc<dyn Resolve>,
+    ) -> Result<Self, ConfigError> {
+        let config = canonical(config)?;
+        for (host, registry) in &config.registries {
+            transport::roots(&RootCertStore::empty(), host, registry)?;
+        }
+        let plain_hosts = config
+            .registries
+            .iter()
+            .filter(|(_, registry)| registry.plain_http)
+            .map(|(host, _)| host.clone())
+            .collect();
+        Ok(Self(Arc::new(Inner {
+            config,
+            plain_hosts: Arc::new(plain_hosts),
+            resolver,
+            system_roots: OnceLock::new(),
+            default_transport: OnceLock::new(),
+            registries: Mutex::default(),
+            counters: Arc::default(),
+            memory,
+        })))
+    }
+
+    /// The budget of one verification that must end at `deadline`.
+    pub fn budget(&self, deadline: tokio::time::Instant) -> Budget {
+        self.0.memory.budget(deadline)
+    }
+
+    /// How many requests were sent so far.
+    pub fn requests(&self) -> RequestCounts {
+        self.0.counters.read()
+    }
+
+    /// Lists the referrers of `subject` and begins to look for its signatures.
+    ///
+    /// A search takes three dependent requests where the kind of the registry is known, or both kinds are asked at once:
+    /// listing, manifest, envelope. A token that is not cached takes one more, and the first challenge of a registry
+    /// another.
+    ///
+    /// # Errors
+    ///
+    /// When there is no listing. That is inconclusive: an image without signatures has an empty search.
+    pub async fn search(
+        &self,
+        repository: &Repository,
+        subject: &Descriptor,
+        budget: Budget,
+    ) -> Result<Search, FetchError> {
+        let registry = self.registry(repository.host())?;
+        Search::start(registry, repository.clone(), subject, budget).await
+    }
+
+    /// What a reference names now, for explanations alone. It decides nothing: what is verified is the digest that
+    /// containerd gives, and no tag is resolved for it.
+    ///
+    /// # Errors
+    ///
+    /// When the registry has no such image, or it cannot be fetched.
+    pub async fn resolve(&self, reference: &Reference, budget: &Budget) -> Result<Descriptor, FetchError> {
+        let registry = self.registry(reference.repository.host())?;
+        let what = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.to_string(),
+            (None, None) => "latest".to_owned(),
+        };
+        let request = Request {
+            purpose: Purpose::Manifest,
+            url: registry.url(&reference.repository, "manifests", &what)?,
+            repository: &reference.repository,
+            accept: ACCEPT_IMAGE,
+            limit: MAX_MANIFEST_SIZE,
+        };
+        let Answer::Found(found) = registry.get(&request, budget).await? else {
+            return Err(FetchError::Missing {
+                registry: registry.name.clone(),
+                what: what.into(),
+            });
+        };
+        let digest = match &reference.digest {
+            None => Digest::sha256(&found.body),
+            Some(digest) if digest.matches(&found.body) => digest.clone(),
+            Some(digest) => {
+                return Err(FetchError::WrongBytes {
+                    registry: registry.name.clone(),
+                    digest: digest.clone(),
+                });
+            }
+        };
+        let content_type = found.content_type.as_deref().unwrap_or_default();
+        let media_type = MediaType::parse(content_type.split(';').next().unwrap_or_default().trim()).map_err(|_| {
+            FetchError::ContentType {
+                registry: registry.name.clone(),
+                content_type: content_type.into(),
+            }
+        })?;
+        Ok(Descriptor {
+            media_type,
+            digest,
+            size: found.body.len() as u64,
+        })
+    }
+
+    fn registry(&self, host: &str) -> Result<Arc<Registry>, FetchError> {
+        let mut registries = self.0.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = registries.get(host) {
+            return Ok(Arc::clone(registry));
+        }
+        if registries.len() >= MAX_REGISTRIES {
+            registries.retain(|_, registry| Arc::strong_count(registry) > 1);
+        }
+        let unusable = |error: ConfigError| FetchError::Unusable {
+            registry: host.into(),
+            cause: error.to_string().into(),
+        };
+        let configured = self.0.config.registries.get(host);
+        let transport = self.transport(host, configured).map_err(unusable)?;
+        let registry = Arc::new(Registry::new(
+            host,
+            configured.cloned().unwrap_or_default(),
+            transport,
+            Arc::clone(&self.0.counters),
+            Arc::clone(&self.0.plain_hosts),
+        )?);
+        registries.insert(host.into(), Arc::clone(&registry));
+        Ok(registry)
+    }
+
+    fn transport(&self, host: &str, configured: Option<&RegistryConfig>) -> Result<Transport, ConfigError> {
+        let inner = &*self.0;
+        // Read when the first registry is asked: it takes milliseconds that a start does not have.
+        let system = inner.system_roots.get_or_init(|| Arc::new(transport::system_roots()));
+        let Some(registry) = configured else {
+            if let Some(transport) = inner.default_transport.get() {
+                return Ok(transport.clone());
+            }
+            let transport = Transport::new(
+                &inner.config,
+                &RegistryConfig::default(),
+                Arc::clone(system),
+                &inner.resolver,
+            )?;
+            return Ok(inner.default_transport.get_or_init(|| transport).clone());
+        };
+        let roots = if registry.extra_ca.is_empty() {
+            Arc::clone(system)
+        } else {
+            transport::roots(system, host, registry)?
+        };
+        Transport::new(&inner.config, registry, roots, &inner.resolver)
+    }
+}
+
+/// Makes the names in a configuration canonical and checks what can be checked without a network.
+fn canonical(config: FetchConfig) -> Result<FetchConfig, ConfigError> {
+    let mut registries = BTreeMap::new();
+    for (name, mut registry) in config.registries {
+        if name.is_empty() || name.contains(['/', '@', ' ']) {
+            return Err(ConfigError::Host(name.into()));
+        }
+        if let Some(credentials) = &registry.credentials
+            && credentials
+                .username
+                .contains(|character: char| character == ':' || character.is_control())
+        {
+            return Err(ConfigError::Username(name.into()));
+        }
+        registry.token_realms = registry.token_realms.iter().map(|host| canonical_host(host)).collect();
+        if registries.insert(canonical_host(&name), registry).is_some() {
+            return Err(ConfigError::Duplicate(name.into()));
+        }
+    }
+    Ok(FetchConfig { registries, ..config })
+}

@@ -1,0 +1,155 @@
+//! The HTTP clients: one for a registry itself, one for where its answers lead.
+
+use std::error::Error as _;
+use std::sync::Arc;
+
+use reqwest::dns::Resolve;
+use reqwest::redirect::Policy;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+
+use assay_verify::limits::{CONNECT_TIMEOUT, MAX_REQUESTS_PER_REGISTRY};
+
+use super::address::{ForbiddenAddress, PublicOnly};
+use super::config::{ConfigError, FetchConfig, RegistryConfig};
+use super::error::FetchError;
+
+/// What we call ourselves.
+const USER_AGENT: &str = concat!("assayd/", env!("CARGO_PKG_VERSION"));
+
+/// What HTTP/2 may buffer before we read: hyper's own defaults are megabytes that no budget would pay for.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The header fields of one answer, in bytes. A `Link` or a signed redirect takes up to 8 KiB.
+const MAX_HEADER_SIZE: u32 = 64 * 1024;
+
+/// The two clients of one registry. Both keep connections open between requests.
+#[derive(Clone, Debug)]
+pub(super) struct Transport {
+    /// For the registry and hosts that the configuration names.
+    pub(super) direct: reqwest::Client,
+    /// For hosts that answers name: it connects to public addresses only, unless the configuration allows others.
+    pub(super) learned: reqwest::Client,
+}
+
+/// The system's certificate authorities, and those that the configuration adds.
+pub(super) fn roots(
+    system: &RootCertStore,
+    host: &str,
+    config: &RegistryConfig,
+) -> Result<Arc<RootCertStore>, ConfigError> {
+    let mut roots = system.clone();
+    for (index, pem) in config.extra_ca.iter().enumerate() {
+        let refuse = |cause: String| ConfigError::Certificate {
+            host: host.into(),
+            position: index + 1,
+            cause: cause.into(),
+        };
+        let mut count = 0;
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
+            roots.add(certificate).map_err(|error| refuse(error.to_string()))?;
+            count += 1;
+        }
+        if count == 0 {
+            return Err(refuse("it holds no PEM certificate".to_owned()));
+        }
+    }
+    Ok(Arc::new(roots))
+}
+
+/// The certificate authorities that the system trusts. One that cannot be read is left out: it can only make a
+/// connection fail.
+pub(super) fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    let loaded = rustls_native_certs::load_native_certs();
+    for error in &loaded.errors {
+        tracing::warn!(%error, "a certificate authority of the system cannot be read");
+    }
+    roots.add_parsable_certificates(loaded.certs);
+    roots
+}
+
+impl Transport {
+    pub(super) fn new(
+        fetch: &FetchConfig,
+        registry: &RegistryConfig,
+        roots: Arc<RootCertStore>,
+        resolver: &Arc<dyn Resolve>,
+    ) -> Result<Self, ConfigError> {
+        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| ConfigError::Client(error.to_string().into()))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+
+        let client = |resolver: Arc<dyn Resolve>| {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .dns_resolver(resolver)
+                .user_agent(USER_AGENT)
+                // Redirects and retries are ours: they carry credentials and spend the budget.
+                .redirect(Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_max_idle_per_host(MAX_REQUESTS_PER_REGISTRY)
+                .http2_initial_stream_window_size(STREAM_WINDOW)
+                .http2_initial_connection_window_size(CONNECTION_WINDOW)
+                .http2_max_header_list_size(MAX_HEADER_SIZE)
+                .build()
+                .map_err(|error| ConfigError::Client(innermost(&error).into()))
+        };
+        let direct = client(Arc::clone(resolver))?;
+        let learned = if registry.private_addresses {
+            direct.clone()
+        } else {
+            client(Arc::new(PublicOnly {
+                resolver: Arc::clone(resolver),
+                proxy_hosts: fetch.proxy_hosts.clone(),
+            }))?
+        };
+        Ok(Self { direct, learned })
+    }
+}
+
+/// The cause at the bottom: what is above it repeats the URL, with what a signed redirect put into its query.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.source().is_none() {
+        return "the request failed".to_owned();
+    }
+    cause.to_string()
+}
+
+/// What a request that got no answer means.
+pub(super) fn failure(registry: &str, error: &reqwest::Error) -> FetchError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(source) = cause {
+        if let Some(forbidden) = source.downcast_ref::<ForbiddenAddress>() {
+            return FetchError::Address {
+                registry: registry.into(),
+                cause: forbidden.to_string().into(),
+            };
+        }
+        cause = source.source();
+    }
+    let cause = innermost(error).into();
+    if error.is_connect() {
+        FetchError::Connect {
+            registry: registry.into(),
+            cause,
+        }
+    } else {
+        FetchError::Interrupted {
+            registry: registry.into(),
+            cause,
+        }
+    }
+}
