@@ -236,16 +236,22 @@ impl Archive {
         );
         let codename = field("VERSION_CODENAME").context("/etc/os-release names no VERSION_CODENAME")?;
 
-        let targets =
-            run(Command::new("apt-get").args(["indextargets", "--format", "$(RELEASE) $(CODENAME) $(REPO_URI)"]))?;
-        let mirror = targets
-            .lines()
-            .find_map(|line| match line.split(' ').collect::<Vec<_>>()[..] {
-                [suite, name, uri] if suite == codename || name == codename => {
-                    Some(uri.trim_end_matches('/').to_owned())
-                }
-                _ => None,
-            });
+        // What apt knows from downloaded lists comes first: it says whose archive each is. On a machine that has not run
+        // `apt-get update` there is only what the sources say, and the keyring decides.
+        let targets = [
+            &["--format", "$(CODENAME)|$(COMPONENT)|$(ORIGIN)|$(REPO_URI)"][..],
+            &[
+                "--no-release-info",
+                "--format",
+                "$(RELEASE)|$(COMPONENT)|Debian|$(REPO_URI)",
+            ],
+        ];
+        let targets = targets.map(|arguments| run(Command::new("apt-get").arg("indextargets").args(arguments)));
+        let [known, configured] = targets;
+        let targets = known? + &configured?;
+        let wanted = format!("{codename}|main|Debian|");
+        let mirror = targets.lines().find_map(|line| line.strip_prefix(&wanted));
+        let mirror = mirror.map(|uri| uri.trim_end_matches('/').to_owned());
         let mirror = mirror.with_context(|| format!("apt on this machine knows no mirror of Debian's {codename}"))?;
         let Some(keyring) = KEYRINGS.iter().find(|path| Path::new(path).is_file()) else {
             bail!("no keyring for Debian's archive; install the package debian-archive-keyring");
