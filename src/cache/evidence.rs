@@ -23,8 +23,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tracing::error;
 
+use super::database::Image;
+use super::files::Claim;
 pub use super::record::ImageKey;
-use super::store::{Claim, Image, Store};
+use super::store::Store;
 
 /// Requests that wait for the store's thread. More callers than this wait for room.
 const QUEUE_LENGTH: usize = 256;

@@ -4,7 +4,10 @@
 //! - [`verdicts`]: what was decided, in memory only, each with the interval in which it holds.
 //! - [`single_flight`]: equal questions asked at once share one answer.
 
+mod accounts;
+mod database;
 pub mod evidence;
+mod files;
 mod record;
 pub mod single_flight;
 mod store;

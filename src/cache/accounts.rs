@@ -1,0 +1,155 @@
+//! What the evidence store holds and how large it is, by its own account.
+
+use std::collections::{HashMap, HashSet};
+
+use super::record::{BlobKey, ImageKey, ImageRecord, SignatureEntry};
+
+/// What a key, sled's own framing and the accounting cost for each record, roughly.
+const RECORD_OVERHEAD: u64 = 128;
+
+/// What the store holds, counted in memory. It is read from the image records when the store is opened.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    pub(super) images: HashMap<ImageKey, Account>,
+    pub(super) blobs: HashMap<BlobKey, BlobAccount>,
+    pub(super) bytes: u64,
+    /// How often anything was used: the store's own clock, which nobody can set.
+    uses: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Account {
+    record_size: u64,
+    pub(super) used: u64,
+    pub(super) used_on_disk: u64,
+    pub(super) blobs: Box<[BlobKey]>,
+}
+
+#[derive(Debug)]
+pub(super) struct BlobAccount {
+    references: u32,
+    size: u64,
+}
+
+impl Accounts {
+    /// Adds an image, in place of its older record. Returns the blobs that nothing refers to any more.
+    pub(super) fn add(&mut self, record: &ImageRecord, record_size: usize) -> Vec<BlobKey> {
+        let key = record.key();
+        let mut seen = HashSet::new();
+        let mut blobs = Vec::new();
+        for (blob, size) in record.signatures.iter().flat_map(SignatureEntry::blobs) {
+            if !seen.insert(blob) {
+                continue;
+            }
+            blobs.push(blob);
+            let account = self.blobs.entry(blob).or_insert(BlobAccount { references: 0, size });
+            if account.references == 0 {
+                self.bytes += account.size + RECORD_OVERHEAD;
+            }
+            account.references += 1;
+        }
+        // Added before the old one is removed, so that what both refer to stays.
+        let released = self.remove(&key);
+        self.bytes += record_size as u64 + RECORD_OVERHEAD;
+        self.uses = self.uses.max(record.used);
+        self.images.insert(
+            key,
+            Account {
+                record_size: record_size as u64,
+                used: record.used,
+                used_on_disk: record.used,
+                blobs: blobs.into(),
+            },
+        );
+        released
+    }
+
+    pub(super) fn remove(&mut self, key: &ImageKey) -> Vec<BlobKey> {
+        let Some(account) = self.images.remove(key) else {
+            return Vec::new();
+        };
+        self.bytes -= account.record_size + RECORD_OVERHEAD;
+        let mut released = Vec::new();
+        for key in account.blobs {
+            if let Some(blob) = self.blobs.get_mut(&key) {
+                blob.references -= 1;
+                if blob.references == 0 {
+                    self.bytes -= blob.size + RECORD_OVERHEAD;
+                    self.blobs.remove(&key);
+                    released.push(key);
+                }
+            }
+        }
+        released
+    }
+
+    pub(super) fn next_use(&mut self) -> u64 {
+        // A record that claims the last number costs the order of uses, and nothing else.
+        self.uses = self.uses.saturating_add(1);
+        self.uses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use assay_verify::Timestamp;
+    use assay_verify::descriptor::{Descriptor, MediaType};
+    use assay_verify::digest::Digest;
+
+    use super::*;
+
+    fn record(repository: &str, envelopes: &[&str]) -> ImageRecord {
+        let descriptor = |content: &str| Descriptor {
+            media_type: MediaType::parse(MediaType::OCI_MANIFEST).unwrap(),
+            digest: Digest::sha256(content.as_bytes()),
+            size: 10,
+        };
+        let entry = |envelope: &&str| SignatureEntry {
+            manifest: descriptor(&format!("manifest of {envelope}")),
+            envelope: Digest::sha256(envelope.as_bytes()),
+            envelope_size: 100,
+        };
+        ImageRecord {
+            repository: repository.parse().unwrap(),
+            descriptor: descriptor("image"),
+            recorded: Timestamp::UNIX_EPOCH,
+            used: 1,
+            signatures: envelopes.iter().map(entry).collect(),
+        }
+    }
+
+    #[test]
+    fn counts_a_shared_blob_once_and_releases_it_with_its_last_image() {
+        let mut accounts = Accounts::default();
+        let (first, second) = (record("a.example/b", &["x"]), record("a.example/c", &["x", "y"]));
+        assert!(accounts.add(&first, 50).is_empty());
+        assert_eq!(accounts.bytes, 50 + 110 + 3 * RECORD_OVERHEAD);
+        assert!(accounts.add(&second, 60).is_empty());
+        assert_eq!(accounts.bytes, 50 + 60 + 2 * 110 + 6 * RECORD_OVERHEAD);
+        assert!(accounts.remove(&first.key()).is_empty(), "the other image needs it");
+        assert_eq!(accounts.remove(&second.key()).len(), 4);
+        assert_eq!((accounts.bytes, accounts.blobs.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_new_list_in_place_of_an_old_one_releases_what_only_the_old_one_named() {
+        let mut accounts = Accounts::default();
+        accounts.add(&record("a.example/b", &["x", "y"]), 50);
+        let released = accounts.add(&record("a.example/b", &["y", "z"]), 50);
+        let old: Vec<_> = record("a.example/b", &["x"]).signatures[0]
+            .blobs()
+            .map(|(key, _)| key)
+            .into();
+        assert_eq!(released, old);
+        assert_eq!(accounts.add(&record("a.example/b", &["y", "z"]), 50), []);
+    }
+
+    #[test]
+    fn an_envelope_listed_twice_is_one() {
+        let mut accounts = Accounts::default();
+        let twice = record("a.example/b", &["x", "x"]);
+        accounts.add(&twice, 50);
+        assert_eq!(accounts.remove(&twice.key()).len(), 2);
+        assert_eq!(accounts.bytes, 0);
+    }
+}

@@ -1,0 +1,414 @@
+//! The open evidence database: records in sled, proven when they are read.
+//!
+//! sled 0.34 panics, answers with an error, loses entries or returns older ones when its files are damaged. Every
+//! operation runs under `catch_unwind` and says whether the files or the disk are to blame.
+//!
+//! sled's background flusher is switched off. Every write is flushed before it is acknowledged, and no thread of sled's
+//! own can panic unseen, nor hold a damaged database open for ever. Nothing calls fsync, on purpose: what a power cut
+//! takes is fetched again.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use assay_verify::Timestamp;
+use assay_verify::descriptor::Descriptor;
+use assay_verify::evidence::{Signature, SignatureManifest};
+use assay_verify::limits::{MAX_SIGNATURES, MAX_VERIFICATION_MEMORY};
+use assay_verify::reference::Repository;
+use tracing::warn;
+
+use super::accounts::Accounts;
+use super::record::{BlobKey, IMAGE_PREFIX, ImageKey, ImageRecord, SignatureEntry, decode_blob, encode_blob};
+
+/// sled's page cache. The system's own keeps the rest; more here only costs memory.
+const SLED_CACHE: u64 = 4 * 1024 * 1024;
+
+/// A use is written down when this many others came after the one last written: recency survives a restart coarsely,
+/// and reading stays reading.
+const USES_BETWEEN_WRITES: u64 = 4096;
+
+/// How long a damaged or full store may take to let go of its files.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why an operation failed.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// The files are damaged.
+    Damaged(String),
+    /// The disk is full or read-only, the files are in use, and the like: nothing is wrong with what they hold.
+    Environment(String),
+}
+
+impl Failure {
+    pub(super) fn io(what: &str, path: &Path, error: &io::Error) -> Self {
+        Self::Environment(format!("{what} {}: {error}", path.display()))
+    }
+}
+
+/// An image and what it is called in the store.
+#[derive(Clone, Debug)]
+pub(super) struct Image {
+    pub(super) repository: Repository,
+    pub(super) descriptor: Descriptor,
+}
+
+impl Image {
+    pub(super) fn key(&self) -> ImageKey {
+        ImageKey::new(&self.repository, &self.descriptor)
+    }
+}
+
+/// An open store.
+pub(super) struct Opened {
+    pub(super) sled: sled::Db,
+    pub(super) accounts: Accounts,
+    /// Bytes written since the size of the files was looked at, and what it was.
+    pub(super) written: u64,
+    pub(super) size_on_disk: u64,
+    /// Since when, and why, nothing can be written.
+    pub(super) read_only: Option<(Instant, String)>,
+}
+
+/// What a read found.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) signatures: Vec<Signature>,
+    pub(super) damaged: u64,
+    /// Tidying up failed: what was proven holds all the same.
+    pub(super) upkeep: Option<Failure>,
+}
+
+fn damaged(error: impl ToString) -> Failure {
+    Failure::Damaged(error.to_string())
+}
+
+/// Runs one operation of sled's and sorts out how it failed.
+pub(super) fn guarded<T>(operation: impl FnOnce() -> sled::Result<T>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(operation)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(sled::Error::Io(error))) => Err(sort(&error)),
+        Ok(Err(error)) => Err(damaged(error)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(Failure::Damaged(format!(
+                "sled panicked: {}",
+                text.unwrap_or("no message")
+            )))
+        }
+    }
+}
+
+fn sort(error: &io::Error) -> Failure {
+    let text = error.to_string();
+    match error.kind() {
+        // sled's own lock. Ours is taken before, so this is a store that is still letting go.
+        ErrorKind::Other if text.contains("could not acquire lock") => Failure::Environment(text),
+        ErrorKind::UnexpectedEof
+        | ErrorKind::InvalidData
+        | ErrorKind::InvalidInput
+        | ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::IsADirectory
+        | ErrorKind::NotADirectory
+        | ErrorKind::Other => Failure::Damaged(text),
+        // sled hands errors on as debugging output.
+        kind if error.raw_os_error().is_none() => Failure::Environment(kind.to_string()),
+        _ => Failure::Environment(text),
+    }
+}
+
+fn open_sled(path: &Path) -> Result<sled::Db, Failure> {
+    guarded(|| {
+        sled::Config::new()
+            .path(path)
+            .cache_capacity(SLED_CACHE)
+            .mode(sled::Mode::LowSpace)
+            .flush_every_ms(None)
+            .open()
+    })
+}
+
+/// Lets go of sled. A damaged one may panic or wait for ever meanwhile, so it is given a thread and a time.
+pub(super) fn close(sled: sled::Db) {
+    let (done, closed) = mpsc::channel();
+    let closing = std::thread::Builder::new()
+        .name("evidence-close".to_owned())
+        .spawn(move || {
+            // The outcome of closing changes nothing: what matters was flushed, what is damaged is moved aside.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(sled)));
+            let _ = done.send(());
+        });
+    if closing.is_ok() && closed.recv_timeout(CLOSE_TIMEOUT).is_err() {
+        warn!("the evidence store does not let go of its files");
+    }
+}
+
+impl Opened {
+    pub(super) fn open(path: &Path) -> Result<(Self, u64), Failure> {
+        let held_something = fs::metadata(path.join("db")).is_ok_and(|data| data.len() > 0);
+        let sled = open_sled(path)?;
+        if held_something && !sled.was_recovered() {
+            close(sled);
+            return Err(Failure::Damaged("sled recognised nothing in its file".to_owned()));
+        }
+        let mut open = Self {
+            sled,
+            accounts: Accounts::default(),
+            written: 0,
+            size_on_disk: 0,
+            read_only: None,
+        };
+        match open.count().and_then(|damaged| open.measure().map(|()| damaged)) {
+            Ok(damaged) => Ok((open, damaged)),
+            Err(failure) => {
+                close(open.sled);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Reads every image record. What is none is left out and removed; returns how many were.
+    fn count(&mut self) -> Result<u64, Failure> {
+        let mut bad = sled::Batch::default();
+        let mut count = 0;
+        let accounts = &mut self.accounts;
+        let sled = &self.sled;
+        guarded(|| {
+            for item in sled.scan_prefix([IMAGE_PREFIX]) {
+                let (key, value) = item?;
+                let record = ImageKey::from_bytes(&key).and_then(|key| ImageRecord::decode(key, &value).ok());
+                match record {
+                    Some(record) => {
+                        accounts.add(&record, value.len());
+                    }
+                    None => {
+                        count += 1;
+                        bad.remove(key);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        if count > 0 {
+            // On a disk that cannot be written they stay, and are left out again next time.
+            if let Err(failure @ Failure::Damaged(_)) = guarded(|| self.sled.apply_batch(bad)) {
+                return Err(failure);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Looks at the size of the files.
+    pub(super) fn measure(&mut self) -> Result<(), Failure> {
+        self.size_on_disk = guarded(|| self.sled.size_on_disk())?;
+        self.written = 0;
+        Ok(())
+    }
+
+    fn record(&self, key: ImageKey) -> Result<Option<sled::IVec>, Failure> {
+        guarded(|| self.sled.get(key.to_bytes()))
+    }
+
+    fn blob(&self, key: BlobKey) -> Result<Option<Arc<[u8]>>, Failure> {
+        let value = guarded(|| self.sled.get(key.to_bytes()))?;
+        Ok(value.and_then(|value| decode_blob(&value).ok().map(Arc::from)))
+    }
+
+    /// Proves one signature from its blobs.
+    fn prove(&self, entry: &SignatureEntry) -> Result<Option<Signature>, Failure> {
+        let [(manifest, _), (envelope, _)] = entry.blobs();
+        let Some(json) = self.blob(manifest)? else {
+            return Ok(None);
+        };
+        let Ok(manifest) = SignatureManifest::open(&entry.manifest, json) else {
+            return Ok(None);
+        };
+        if manifest.envelope().digest != entry.envelope {
+            return Ok(None);
+        }
+        let Some(bytes) = self.blob(envelope)? else {
+            return Ok(None);
+        };
+        Ok(Signature::new(manifest, bytes).ok())
+    }
+
+    pub(super) fn load(&mut self, image: &Image) -> Result<Found, Failure> {
+        let key = image.key();
+        let Some(value) = self.record(key)? else {
+            // Counted, and not there: sled lost it.
+            let lost = self.read_only.is_none() && self.accounts.images.contains_key(&key);
+            return Ok(Found {
+                damaged: lost.into(),
+                upkeep: if lost { self.remove(key).err() } else { None },
+                ..Found::default()
+            });
+        };
+        let record = ImageRecord::decode(key, &value).ok();
+        let Some(mut record) =
+            record.filter(|record| record.repository == image.repository && record.descriptor == image.descriptor)
+        else {
+            return Ok(Found {
+                damaged: 1,
+                upkeep: self.remove(key).err(),
+                ..Found::default()
+            });
+        };
+        let mut found = Found::default();
+        let mut proven = Vec::with_capacity(record.signatures.len());
+        for entry in record.signatures {
+            match self.prove(&entry)? {
+                Some(signature) => {
+                    found.signatures.push(signature);
+                    proven.push(entry);
+                }
+                None => found.damaged += 1,
+            }
+        }
+        record.signatures = proven;
+        record.used = self.accounts.next_use();
+        if let Some(account) = self.accounts.images.get_mut(&key) {
+            account.used = record.used;
+        }
+        let on_disk = self.accounts.images.get(&key).map(|account| account.used_on_disk);
+        // Also what is on disk and not counted: sled returned an older record than at opening.
+        let due = on_disk.is_none_or(|on_disk| record.used - on_disk.min(record.used) > USES_BETWEEN_WRITES);
+        found.upkeep = if record.signatures.is_empty() {
+            self.remove(key).err()
+        } else if found.damaged > 0 || due {
+            self.write(&record, &[]).err()
+        } else {
+            None
+        };
+        Ok(found)
+    }
+
+    pub(super) fn store(&mut self, image: &Image, signatures: &[Signature], now: Timestamp) -> Result<(), Failure> {
+        let mut record = ImageRecord {
+            repository: image.repository.clone(),
+            descriptor: image.descriptor.clone(),
+            recorded: now,
+            used: self.accounts.next_use(),
+            signatures: Vec::new(),
+        };
+        let mut kept: Vec<&Signature> = Vec::new();
+        let mut names = HashSet::new();
+        let mut size = 0;
+        // The first ones are kept: the caller puts first what was good.
+        for signature in signatures {
+            if kept.len() < MAX_SIGNATURES
+                && size + signature.size() <= MAX_VERIFICATION_MEMORY
+                && names.insert(signature.manifest().digest())
+            {
+                size += signature.size();
+                record.signatures.push(SignatureEntry::new(signature));
+                kept.push(signature);
+            }
+        }
+        if kept.is_empty() {
+            return self.remove(image.key());
+        }
+        self.write(&record, &kept)?;
+        guarded(|| self.sled.flush()).map(drop)
+    }
+
+    /// Writes a record and the blobs of `signatures`, all or nothing, and removes what nothing refers to any more.
+    fn write(&mut self, record: &ImageRecord, signatures: &[&Signature]) -> Result<(), Failure> {
+        self.writable()?;
+        let bytes = record.encode().map_err(damaged)?;
+        let mut batch = sled::Batch::default();
+        for (entry, signature) in record.signatures.iter().zip(signatures) {
+            let [(manifest, _), (envelope, _)] = entry.blobs();
+            for (key, content) in [
+                (manifest, signature.manifest().json()),
+                (envelope, signature.envelope()),
+            ] {
+                // Read first: another image may share it, and what is on disk may be damaged.
+                if self.blob(key)?.as_ref() != Some(content) {
+                    let blob = encode_blob(content).map_err(damaged)?;
+                    self.written += blob.len() as u64;
+                    batch.insert(key.to_bytes().as_slice(), blob);
+                }
+            }
+        }
+        self.written += bytes.len() as u64;
+        let size = bytes.len();
+        batch.insert(record.key().to_bytes().as_slice(), bytes);
+        for key in self.accounts.add(record, size) {
+            batch.remove(key.to_bytes().as_slice());
+        }
+        guarded(|| self.sled.apply_batch(batch))
+    }
+
+    pub(super) fn remove(&mut self, key: ImageKey) -> Result<(), Failure> {
+        self.writable()?;
+        let mut batch = sled::Batch::default();
+        batch.remove(key.to_bytes().as_slice());
+        for blob in self.accounts.remove(&key) {
+            batch.remove(blob.to_bytes().as_slice());
+        }
+        guarded(|| self.sled.apply_batch(batch))
+    }
+
+    fn writable(&self) -> Result<(), Failure> {
+        match &self.read_only {
+            Some((_, why)) => Err(Failure::Environment(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the store a tenth below `limit`: first what is not pinned, least recently used first. `stored` is on its
+    /// way to the node and counts as pinned.
+    pub(super) fn evict(&mut self, limit: u64, pinned: &HashSet<ImageKey>, stored: ImageKey) -> Result<u64, Failure> {
+        if self.accounts.bytes <= limit {
+            return Ok(0);
+        }
+        let mut order: Vec<_> = self
+            .accounts
+            .images
+            .iter()
+            .map(|(key, account)| (pinned.contains(key) || *key == stored, account.used, *key))
+            .collect();
+        order.sort_unstable();
+        let mut evicted = 0;
+        for (_, _, key) in order {
+            if self.accounts.bytes <= limit - limit / 10 {
+                break;
+            }
+            self.remove(key)?;
+            evicted += 1;
+        }
+        guarded(|| self.sled.flush())?;
+        Ok(evicted)
+    }
+
+    /// Copies what is alive, records and blobs as they are: whoever reads them proves them.
+    pub(super) fn copy_to(&mut self, path: &Path, between: &mut dyn FnMut(&mut Self)) -> Result<(), Failure> {
+        let copy = open_sled(path)?;
+        let images: Vec<ImageKey> = self.accounts.images.keys().copied().collect();
+        let copied = images.into_iter().try_for_each(|key| {
+            between(self);
+            let Some(account) = self.accounts.images.get(&key) else {
+                return Ok(());
+            };
+            let keys = account.blobs.iter().map(|blob| blob.to_bytes());
+            guarded(|| {
+                let mut batch = sled::Batch::default();
+                for key in keys.chain([key.to_bytes()]) {
+                    if let Some(value) = self.sled.get(key)? {
+                        batch.insert(key.as_slice(), value);
+                    }
+                }
+                copy.apply_batch(batch)
+            })
+        });
+        let copied = copied.and_then(|()| guarded(|| copy.flush()).map(drop));
+        close(copy);
+        copied
+    }
+}
