@@ -337,14 +337,25 @@ fn start(options: EvidenceOptions, claim: &Arc<Claim>) -> std::io::Result<Worker
     view.busy();
     let (shown, claim) = (Arc::clone(&view), Arc::clone(claim));
     let thread = claim.take();
-    std::thread::Builder::new()
-        .name("evidence".to_owned())
-        .spawn(move || run(Store::open(options, claim, thread), received, &shown))?;
+    std::thread::Builder::new().name("evidence".to_owned()).spawn(move || {
+        let _gone = Gone(&shown);
+        run(Store::open(options, claim, thread), received, &shown);
+    })?;
     Ok(Worker {
         requests,
         view,
         abandoned: 0,
     })
+}
+
+/// Says that the thread is gone, whatever made it end.
+struct Gone<'a>(&'a View);
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.stats).state = EvidenceState::Unavailable("it is shut down".to_owned());
+        *lock(&self.0.busy_since) = None;
+    }
 }
 
 /// The thread: one request after the other, until the last handle is gone.

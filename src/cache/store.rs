@@ -194,19 +194,21 @@ impl Store {
 
     /// Copies what is alive into a new file when the old one has grown too large. `between` is called again and again
     /// meanwhile and may read.
-    pub(super) fn rebuild_if_due(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image) -> Vec<Signature>)) {
-        let bound = 2 * self.options.limit + FILE_SLACK;
+    pub(super) fn rebuild_if_due(&mut self, between: impl FnMut(&mut dyn FnMut(&Image) -> Vec<Signature>)) {
         let State::Open(open) = &mut self.state else { return };
         if open.written < FILE_CHECK_INTERVAL || open.read_only.is_some() {
             return;
         }
-        if let Err(failure) = open.measure() {
-            return self.failed(failure);
+        match open.measure() {
+            Ok(()) if open.size_on_disk > 2 * self.options.limit + FILE_SLACK => self.rebuild(between),
+            Ok(()) => {}
+            Err(failure) => self.failed(failure),
         }
+    }
+
+    fn rebuild(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image) -> Vec<Signature>)) {
+        let State::Open(open) = &mut self.state else { return };
         let before = open.size_on_disk;
-        if before <= bound {
-            return;
-        }
         let mut served = Vec::new();
         let mut serve = |open: &mut Opened| {
             between(&mut |image| {
@@ -437,5 +439,113 @@ impl Store {
 fn not_stored(failure: Failure) -> NotStored {
     match failure {
         Failure::Damaged(why) | Failure::Environment(why) => NotStored(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use assay_verify::descriptor::{Descriptor, MediaType};
+    use assay_verify::digest::Digest;
+    use assay_verify::evidence::{NOTATION_SIGNATURE, SignatureManifest};
+
+    use super::*;
+
+    fn options(directory: &Path) -> EvidenceOptions {
+        EvidenceOptions {
+            retry_after: Duration::ZERO,
+            ..EvidenceOptions::new(directory)
+        }
+    }
+
+    fn first_thread(directory: &Path) -> (Store, Arc<Claim>) {
+        let claim = Arc::<Claim>::default();
+        let thread = claim.take();
+        (Store::open(options(directory), Arc::clone(&claim), thread), claim)
+    }
+
+    fn image(number: usize) -> Image {
+        Image {
+            repository: "registry.example/app".parse().unwrap(),
+            descriptor: describe(format!("image {number}").as_bytes()),
+        }
+    }
+
+    fn describe(content: &[u8]) -> Descriptor {
+        Descriptor {
+            media_type: MediaType::parse(MediaType::OCI_MANIFEST).unwrap(),
+            digest: Digest::sha256(content),
+            size: content.len() as u64,
+        }
+    }
+
+    fn evidence(number: usize) -> Vec<Signature> {
+        let envelope = format!("envelope {number}").into_bytes();
+        let digest = Digest::sha256(&envelope);
+        let size = envelope.len();
+        let json = format!(
+            r#"{{"schemaVersion":2,"config":{{"mediaType":"{NOTATION_SIGNATURE}","digest":"{digest}","size":2}},
+            "layers":[{{"mediaType":"application/cose","digest":"{digest}","size":{size}}}],
+            "subject":{{"mediaType":"{}","digest":"{digest}","size":1}}}}"#,
+            MediaType::OCI_MANIFEST
+        );
+        let manifest = SignatureManifest::open(&describe(json.as_bytes()), json.into_bytes().into()).unwrap();
+        vec![Signature::new(manifest, envelope.into()).unwrap()]
+    }
+
+    fn fill(store: &mut Store, images: std::ops::Range<usize>) {
+        for number in images {
+            store
+                .store(&image(number), &evidence(number), Timestamp::UNIX_EPOCH)
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn copying_into_a_smaller_file_loses_nothing_and_serves_reads_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, _claim) = first_thread(directory.path());
+        fill(&mut store, 0..100);
+        let before = store.stats();
+        let mut reads = 0;
+        store.rebuild(|read| {
+            assert_eq!(read(&image(reads)), evidence(reads));
+            reads += 1;
+        });
+        assert_eq!(reads, 100);
+        let after = store.stats();
+        assert_eq!((after.images, after.bytes), (before.images, before.bytes));
+        assert_eq!((after.hits, after.damaged_records), (100, 0));
+        for number in 0..100 {
+            assert_eq!(store.load(&image(number)), evidence(number));
+        }
+        let names = fs::read_dir(directory.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["evidence", "evidence.lock"]);
+    }
+
+    #[test]
+    fn a_thread_in_the_place_of_a_stuck_one_starts_empty_and_keeps_the_files_to_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut stuck, claim) = first_thread(directory.path());
+        fill(&mut stuck, 0..3);
+        let thread = claim.take();
+        let mut store = Store::open(options(directory.path()), claim, thread);
+        assert_eq!(store.stats().damaged_stores, 1);
+        assert!(store.load(&image(0)).is_empty());
+        fill(&mut store, 0..3);
+
+        // The stuck one wakes up.
+        stuck.failed(Failure::Damaged("whatever it waited for".to_owned()));
+        assert!(stuck.load(&image(0)).is_empty());
+        assert!(stuck.clear().is_err());
+        stuck.shut_down();
+        assert_eq!(store.load(&image(0)), evidence(0));
+        fill(&mut store, 3..4);
+        let (other, _claim) = first_thread(directory.path());
+        assert!(other.stats().state.is_degraded(), "the files are still claimed");
     }
 }
