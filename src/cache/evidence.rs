@@ -168,6 +168,11 @@ struct View {
 }
 
 impl View {
+    /// Whether it has been at one step for longer than a reader waits.
+    fn is_slow(&self) -> bool {
+        lock(&self.busy_since).is_some_and(|since| since.elapsed() > LOAD_TIMEOUT)
+    }
+
     fn busy(&self) {
         *lock(&self.busy_since) = Some(Instant::now());
     }
@@ -206,6 +211,12 @@ impl EvidenceStore {
     /// The signatures that were stored for an image and prove themselves now. Empty where there are none, or the store
     /// does not work.
     pub async fn load(&self, repository: &Repository, descriptor: &Descriptor) -> Vec<Signature> {
+        let worker = self.worker();
+        if worker.view.is_slow() {
+            // Whoever waited before this one waited in vain.
+            self.shared.give_up_if_stuck(&worker);
+            return Vec::new();
+        }
         let request = |reply| Request::Load(image(repository, descriptor), reply);
         self.ask(request, LOAD_TIMEOUT).await.unwrap_or_default()
     }

@@ -47,6 +47,8 @@ pub(super) struct Store {
     thread: u32,
     state: State,
     pinned: HashSet<ImageKey>,
+    /// Why it did not work when that was last said.
+    complaint: Option<String>,
     hits: u64,
     misses: u64,
     damaged_records: u64,
@@ -70,6 +72,7 @@ impl Store {
                 since: Instant::now(),
             },
             pinned: HashSet::new(),
+            complaint: None,
             hits: 0,
             misses: 0,
             damaged_records: 0,
@@ -336,6 +339,7 @@ impl Store {
             Failure::Environment(why) => {
                 // sled refuses every write from now on, and still reads.
                 error!(cause = why, "evidence cannot be written; what is stored is still read");
+                self.complaint = Some(why.clone());
                 open.read_only = Some((Instant::now(), why));
             }
         }
@@ -376,13 +380,20 @@ impl Store {
                     self.damaged_records += damaged;
                     error!(records = damaged, "damaged records of the evidence store were dropped");
                 }
+                if self.complaint.take().is_some() {
+                    info!(images = open.accounts.images.len(), "the evidence store works again");
+                }
                 self.state = State::Open(Box::new(open));
             }
             Err(Failure::Damaged(why) | Failure::Environment(why)) => {
-                error!(
-                    cause = why,
-                    "the evidence store cannot be used; every image's evidence is fetched"
-                );
+                // Tried again and again: said once.
+                if self.complaint.as_ref() != Some(&why) {
+                    error!(
+                        cause = why,
+                        "the evidence store cannot be used; all evidence is fetched"
+                    );
+                    self.complaint = Some(why.clone());
+                }
                 self.shut(why);
             }
         }
