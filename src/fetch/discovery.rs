@@ -89,8 +89,8 @@ pub enum SkipReason {
     /// It was opened and is none. Holds for ever, for this digest.
     #[error(transparent)]
     NotASignature(#[from] NotASignature),
-    /// The registry lists it and does not have it, or not its envelope.
-    #[error("the registry lists it but does not have {0}")]
+    /// It is listed, but it or its envelope is not there.
+    #[error("it is listed, but {0} is not there")]
     Missing(Digest),
     /// It could not be fetched, so nothing is known about it.
     #[error(transparent)]

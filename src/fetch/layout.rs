@@ -1,1 +1,511 @@
-//! placeholder
+//! Evidence without a network: an OCI image layout, as a folder or a tar (OCI image specification: image-layout.md).
+//!
+//! Nothing is extracted, links are not followed, and a blob is found by its digest alone, so no name in a layout leads
+//! anywhere. A layout has no referrers API: its signatures are among the manifests that `index.json` lists, directly or
+//! through nested indexes, as notation finds them.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::fcntl::OFlag;
+use serde::Deserialize;
+use thiserror::Error;
+
+use assay_verify::descriptor::{Annotations, Descriptor, MediaType};
+use assay_verify::digest::Digest;
+use assay_verify::evidence::{NotASignature, Signature, SignatureManifest};
+use assay_verify::limits::{
+    MAX_ENVELOPE_SIZE, MAX_LAYOUT_TAR_ENTRIES, MAX_MANIFEST_SIZE, MAX_NESTING, MAX_REFERRERS,
+    MAX_SIGNATURE_MANIFEST_SIZE, MAX_VERIFICATION_MEMORY,
+};
+use assay_verify::manifest::{Index, Manifest};
+use assay_verify::untrusted::Untrusted;
+
+use super::discovery::{SkipReason, Skipped};
+
+/// The annotation under which a layout names an image.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The name of a file in a tar, where an extension header carries it. Blobs by sha512 need 141 bytes.
+const MAX_TAR_NAME: u64 = 4096;
+
+/// An opened layout.
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+    source: Source,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Folder,
+    Tar {
+        file: File,
+        /// Where each blob's bytes are, and how many.
+        blobs: HashMap<Digest, (u64, u64)>,
+    },
+}
+
+#[derive(Debug)]
+struct Entry {
+    descriptor: Descriptor,
+    name: Option<Box<str>>,
+}
+
+/// The signatures of one image in a layout.
+#[derive(Debug)]
+pub struct Found {
+    /// The signatures. Nothing in them is verified yet.
+    pub signatures: Vec<Signature>,
+    /// Manifests that refer to the image, or cannot be read, and yield no signature.
+    pub skipped: Vec<Skipped>,
+}
+
+/// Why a layout cannot be read.
+#[derive(Debug, Error)]
+pub enum LayoutError {
+    /// The file system says no.
+    #[error("{}: {cause}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// Neither a folder nor a tar with a layout in it.
+    #[error("{} is not an OCI image layout: {cause}", path.display())]
+    NotALayout {
+        /// The folder or tar.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: Untrusted,
+    },
+    /// A file in it is larger than the limit.
+    #[error("{}: {what} is larger than {limit} bytes", path.display())]
+    TooLarge {
+        /// The folder or tar.
+        path: PathBuf,
+        /// The file.
+        what: Box<str>,
+        /// The limit.
+        limit: usize,
+    },
+    /// It lists more manifests, or the tar holds more files, than the limit.
+    #[error("{} holds more than {limit} entries", path.display())]
+    TooManyEntries {
+        /// The folder or tar.
+        path: PathBuf,
+        /// The limit.
+        limit: usize,
+    },
+    /// The image has more signatures than one verification may hold.
+    #[error("{}: the signatures take more than {MAX_VERIFICATION_MEMORY} bytes", path.display())]
+    TooManySignatures {
+        /// The folder or tar.
+        path: PathBuf,
+    },
+    /// It has no such image.
+    #[error("{} has no image {reference}", path.display())]
+    NotFound {
+        /// The folder or tar.
+        path: PathBuf,
+        /// What was asked for.
+        reference: Untrusted,
+    },
+    /// Two images have the same name.
+    #[error("{} names several images {name}", path.display())]
+    Ambiguous {
+        /// The folder or tar.
+        path: PathBuf,
+        /// The name.
+        name: Untrusted,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireLayout {
+    image_layout_version: String,
+}
+
+#[derive(Deserialize)]
+struct WireIndex {
+    manifests: Vec<WireEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireEntry {
+    media_type: String,
+    digest: String,
+    size: u64,
+    annotations: Option<Annotations>,
+}
+
+impl Layout {
+    /// Opens a folder or a tar.
+    ///
+    /// # Errors
+    ///
+    /// When it is no layout, or too large for one.
+    pub fn open(path: &Path) -> Result<Self, LayoutError> {
+        let io_error = |cause| LayoutError::Io {
+            path: path.to_owned(),
+            cause,
+        };
+        let metadata = std::fs::metadata(path).map_err(io_error)?;
+        let (source, marker, index) = if metadata.is_dir() {
+            let read = |name: &str| read_file(&path.join(name), MAX_MANIFEST_SIZE);
+            let marker = read("oci-layout").map_err(io_error)?;
+            let index = read("index.json").map_err(io_error)?;
+            (Source::Folder, marker, index)
+        } else {
+            let file = open_file(path)
+                .map_err(io_error)?
+                .ok_or_else(|| LayoutError::NotALayout {
+                    path: path.to_owned(),
+                    cause: "neither a folder nor a regular file".into(),
+                })?;
+            scan(path, file)?
+        };
+        let entries = read_index(path, marker, index)?;
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            entries,
+        })
+    }
+
+    /// The descriptor of the image that a tag or a digest names. The image's own bytes are checked against it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such image, more than one, or its bytes are others.
+    pub fn resolve(&self, reference: &str) -> Result<Descriptor, LayoutError> {
+        let not_found = || LayoutError::NotFound {
+            path: self.path.clone(),
+            reference: reference.into(),
+        };
+        let digest = reference.parse::<Digest>().ok();
+        let mut matching = self.entries.iter().filter(|entry| match &digest {
+            Some(digest) => entry.descriptor.digest == *digest,
+            None => entry.name.as_deref() == Some(reference),
+        });
+        let descriptor = &matching.next().ok_or_else(not_found)?.descriptor;
+        if matching.any(|other| other.descriptor != *descriptor) {
+            return Err(LayoutError::Ambiguous {
+                path: self.path.clone(),
+                name: reference.into(),
+            });
+        }
+        let content = self
+            .blob(&descriptor.digest, MAX_MANIFEST_SIZE)?
+            .ok_or_else(not_found)?;
+        if !descriptor.describes(&content) {
+            return Err(LayoutError::NotALayout {
+                path: self.path.clone(),
+                cause: format!("the bytes of {} are others", descriptor.digest).into(),
+            });
+        }
+        Ok(descriptor.clone())
+    }
+
+    /// The signatures whose subject is `subject`.
+    ///
+    /// # Errors
+    ///
+    /// When the layout exceeds a limit or cannot be read. One unreadable manifest does not spoil the others.
+    pub fn signatures(&self, subject: &Digest) -> Result<Found, LayoutError> {
+        let mut found = Found {
+            signatures: Vec::new(),
+            skipped: Vec::new(),
+        };
+        let mut held = 0;
+        let mut seen = HashSet::new();
+        let mut left: Vec<(Descriptor, usize)> = self
+            .entries
+            .iter()
+            .rev()
+            .map(|entry| (entry.descriptor.clone(), 0))
+            .collect();
+        while let Some((descriptor, depth)) = left.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            if seen.len() + left.len() > MAX_REFERRERS {
+                return Err(LayoutError::TooManyEntries {
+                    path: self.path.clone(),
+                    limit: MAX_REFERRERS,
+                });
+            }
+            let media_type = &descriptor.media_type;
+            if *media_type == MediaType::OCI_INDEX || *media_type == MediaType::DOCKER_INDEX {
+                if depth < MAX_NESTING {
+                    let nested = self.nested(&descriptor)?;
+                    left.extend(nested.into_iter().rev().map(|nested| (nested, depth + 1)));
+                }
+                continue;
+            }
+            match self.signature(&descriptor, subject)? {
+                None => {}
+                Some(Ok(signature)) => {
+                    held += signature.size();
+                    if held > MAX_VERIFICATION_MEMORY {
+                        return Err(LayoutError::TooManySignatures {
+                            path: self.path.clone(),
+                        });
+                    }
+                    found.signatures.push(signature);
+                }
+                Some(Err(reason)) => found.skipped.push(Skipped {
+                    digest: descriptor.digest,
+                    reason,
+                }),
+            }
+        }
+        Ok(found)
+    }
+
+    /// The entries of a nested index; none where it is missing or malformed, since then nothing in it can be fetched.
+    fn nested(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
+        let content = self.blob(&descriptor.digest, MAX_MANIFEST_SIZE)?;
+        let index = content
+            .filter(|content| descriptor.digest.matches(content))
+            .and_then(|content| Index::parse(&descriptor.media_type, &content).ok());
+        Ok(index.map_or_else(Vec::new, |index| {
+            index.entries.into_iter().map(|entry| entry.descriptor).collect()
+        }))
+    }
+
+    /// The signature that a manifest is, if it refers to `subject` at all.
+    fn signature(
+        &self,
+        descriptor: &Descriptor,
+        subject: &Digest,
+    ) -> Result<Option<Result<Signature, SkipReason>>, LayoutError> {
+        let content = match self.blob(&descriptor.digest, MAX_SIGNATURE_MANIFEST_SIZE) {
+            Ok(Some(content)) => content,
+            // An image's children are often left out of a layout.
+            Ok(None) => return Ok(None),
+            // Too large for a signature.
+            Err(LayoutError::TooLarge { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match Manifest::parse(&descriptor.media_type, &content) {
+            Ok(manifest) if manifest.subject.as_ref().is_none_or(|refers| refers.digest != *subject) => {
+                return Ok(None);
+            }
+            Ok(_) => {}
+            Err(error) => return Ok(Some(Err(NotASignature::Manifest(error).into()))),
+        }
+        let manifest = match SignatureManifest::open(descriptor, content.into()) {
+            Ok(manifest) => manifest,
+            Err(reason) => return Ok(Some(Err(reason.into()))),
+        };
+        let digest = manifest.envelope().digest.clone();
+        let envelope = match self.blob(&digest, MAX_ENVELOPE_SIZE) {
+            Ok(Some(envelope)) => envelope,
+            Ok(None) => return Ok(Some(Err(SkipReason::Missing(digest)))),
+            Err(LayoutError::TooLarge { .. }) => {
+                return Ok(Some(Err(NotASignature::WrongEnvelope(digest).into())));
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Some(
+            Signature::new(manifest, Arc::from(envelope)).map_err(SkipReason::from),
+        ))
+    }
+
+    /// The bytes filed under a digest; whoever uses them checks that they are its own.
+    fn blob(&self, digest: &Digest, limit: usize) -> Result<Option<Vec<u8>>, LayoutError> {
+        let too_large = || LayoutError::TooLarge {
+            path: self.path.clone(),
+            what: digest.to_string().into(),
+            limit,
+        };
+        let io_error = |cause| LayoutError::Io {
+            path: self.path.clone(),
+            cause,
+        };
+        let content = match &self.source {
+            Source::Folder => {
+                let path = self
+                    .path
+                    .join("blobs")
+                    .join(digest.algorithm().as_str())
+                    .join(digest.hex());
+                read_file(&path, limit).map_err(io_error)?
+            }
+            Source::Tar { file, blobs } => match blobs.get(digest) {
+                None => None,
+                Some(&(offset, size)) => Some(read_at(file, offset, size, limit).map_err(io_error)?),
+            },
+        };
+        match content {
+            Some(content) if content.len() > limit => Err(too_large()),
+            content => Ok(content),
+        }
+    }
+}
+
+fn read_index(path: &Path, marker: Option<Vec<u8>>, index: Option<Vec<u8>>) -> Result<Vec<Entry>, LayoutError> {
+    let refuse = |cause: String| LayoutError::NotALayout {
+        path: path.to_owned(),
+        cause: cause.into(),
+    };
+    let marker = marker.ok_or_else(|| refuse("it has no oci-layout".to_owned()))?;
+    let version: WireLayout =
+        serde_json::from_slice(&marker).map_err(|error| refuse(format!("oci-layout: {error}")))?;
+    if version.image_layout_version != "1.0.0" {
+        return Err(refuse(format!(
+            "oci-layout: version {}: expected 1.0.0",
+            version.image_layout_version
+        )));
+    }
+    let index = index.ok_or_else(|| refuse("it has no index.json".to_owned()))?;
+    if index.len() > MAX_MANIFEST_SIZE {
+        return Err(LayoutError::TooLarge {
+            path: path.to_owned(),
+            what: "index.json".into(),
+            limit: MAX_MANIFEST_SIZE,
+        });
+    }
+    let index: WireIndex = serde_json::from_slice(&index).map_err(|error| refuse(format!("index.json: {error}")))?;
+    if index.manifests.len() > MAX_REFERRERS {
+        return Err(LayoutError::TooManyEntries {
+            path: path.to_owned(),
+            limit: MAX_REFERRERS,
+        });
+    }
+    let entry = |(position, wire): (usize, WireEntry)| {
+        let place = |cause: String| refuse(format!("index.json: manifests[{position}]: {cause}"));
+        Ok(Entry {
+            descriptor: Descriptor {
+                media_type: MediaType::parse(&wire.media_type).map_err(|error| place(error.to_string()))?,
+                digest: wire.digest.parse().map_err(|error| place(format!("{error}")))?,
+                size: wire.size,
+            },
+            name: wire
+                .annotations
+                .and_then(|mut annotations| annotations.remove(REF_NAME))
+                .map(Into::into),
+        })
+    };
+    index.manifests.into_iter().enumerate().map(entry).collect()
+}
+
+/// Opens a regular file; `None` for anything else. A symbolic link is not followed, and a pipe does not block.
+fn open_file(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // What O_NOFOLLOW says about a link.
+        Err(error) if error.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(file.metadata()?.is_file().then_some(file))
+}
+
+/// Reads a regular file, up to one byte more than `limit`.
+fn read_file(path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = open_file(path)? else {
+        return Ok(None);
+    };
+    let mut content = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut content)?;
+    Ok(Some(content))
+}
+
+/// Reads a part of a file, up to one byte more than `limit`. What the tar claims allocates no more than that.
+fn read_at(file: &File, offset: u64, size: u64, limit: usize) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(size).unwrap_or(usize::MAX).min(limit.saturating_add(1));
+    let mut content = vec![0; length];
+    file.read_exact_at(&mut content, offset)?;
+    Ok(content)
+}
+
+type Scanned = (Source, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Finds the blobs of a tar, and reads its two fixed files.
+fn scan(path: &Path, file: File) -> Result<Scanned, LayoutError> {
+    let malformed = |error: io::Error| LayoutError::NotALayout {
+        path: path.to_owned(),
+        cause: format!("reading it as a tar: {error}").into(),
+    };
+    let mut blobs = HashMap::new();
+    let (mut marker, mut index) = (None, None);
+    // Raw, because otherwise the tar crate reads extension headers of any size into memory.
+    let mut archive = tar::Archive::new(&file);
+    let mut long_name = None;
+    for (count, entry) in archive.entries_with_seek().map_err(malformed)?.raw(true).enumerate() {
+        if count >= MAX_LAYOUT_TAR_ENTRIES {
+            return Err(LayoutError::TooManyEntries {
+                path: path.to_owned(),
+                limit: MAX_LAYOUT_TAR_ENTRIES,
+            });
+        }
+        let mut entry = entry.map_err(malformed)?;
+        let kind = entry.header().entry_type();
+        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
+            let mut extension = Vec::new();
+            entry
+                .by_ref()
+                .take(MAX_TAR_NAME)
+                .read_to_end(&mut extension)
+                .map_err(malformed)?;
+            let name = if kind.is_gnu_longname() {
+                extension.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
+            } else {
+                tar::PaxExtensions::new(&extension)
+                    .flatten()
+                    .find(|extension| extension.key_bytes() == b"path")
+                    .map(|extension| extension.value_bytes().to_vec())
+            };
+            long_name = name.or(long_name);
+            continue;
+        }
+        if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
+            continue;
+        }
+        let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
+        if !kind.is_file() {
+            continue;
+        }
+        let name = String::from_utf8_lossy(&name);
+        let name = name.strip_prefix("./").unwrap_or(&name);
+        let place = (entry.raw_file_position(), entry.size());
+        let fixed = match name {
+            "oci-layout" => &mut marker,
+            "index.json" => &mut index,
+            _ => {
+                let digest = name
+                    .strip_prefix("blobs/")
+                    .and_then(|rest| rest.replacen('/', ":", 1).parse::<Digest>().ok());
+                if let Some(digest) = digest {
+                    blobs.entry(digest).or_insert(place);
+                }
+                continue;
+            }
+        };
+        if fixed.replace(place).is_some() {
+            return Err(LayoutError::NotALayout {
+                path: path.to_owned(),
+                cause: format!("it holds {name} twice").into(),
+            });
+        }
+    }
+    let read = |place: Option<(u64, u64)>| {
+        place
+            .map(|(offset, size)| read_at(&file, offset, size, MAX_MANIFEST_SIZE))
+            .transpose()
+            .map_err(malformed)
+    };
+    let (marker, index) = (read(marker)?, read(index)?);
+    Ok((Source::Tar { file, blobs }, marker, index))
+}
