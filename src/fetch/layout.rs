@@ -509,3 +509,232 @@ fn scan(path: &Path, file: File) -> Result<Scanned, LayoutError> {
     let (marker, index) = (read(marker)?, read(index)?);
     Ok((Source::Tar { file, blobs }, marker, index))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    const SUBJECT: &str = "sha256:b8479de3f88fb259a0a9ea82a5b2a052a1ef3c4ebbcfc61482d5ae4c831f8af9";
+
+    fn vector(name: &str) -> PathBuf {
+        let root = std::env::var_os("ASSAY_VECTORS").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"),
+            PathBuf::from,
+        );
+        let path = root.join("notation/notation/registry/oci_layout").join(name);
+        assert!(
+            path.is_dir(),
+            "{} is absent: set ASSAY_VECTORS to the folder of test vectors",
+            path.display()
+        );
+        path
+    }
+
+    fn subject() -> Digest {
+        SUBJECT.parse().unwrap()
+    }
+
+    fn tar_of(folder: &Path) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut builder = tar::Builder::new(file.as_file());
+        builder.append_dir_all(".", folder).unwrap();
+        builder.finish().unwrap();
+        drop(builder);
+        file
+    }
+
+    #[test]
+    fn finds_the_signatures_that_notation_wrote() {
+        for (name, count) in [
+            ("e2e", 0),
+            ("e2e-expired-signature", 1),
+            ("e2e-invalid-signature", 1),
+            ("e2e-valid-multiple-signatures", 2),
+            ("e2e-valid-signature", 1),
+            ("e2e-with-expired-cert", 1),
+            ("e2e-with-invalid-timestamped-signature", 1),
+            ("e2e-with-timestamped-signature", 1),
+        ] {
+            let folder = vector(name);
+            let tar = tar_of(&folder);
+            for path in [folder.as_path(), tar.path()] {
+                let layout = Layout::open(path).unwrap();
+                let descriptor = layout.resolve("v1").unwrap();
+                let digest = descriptor.digest.to_string();
+                assert_eq!(layout.resolve(&digest).unwrap(), descriptor, "{name}");
+                let found = layout.signatures(&descriptor.digest).unwrap();
+                assert_eq!(found.signatures.len(), count, "{name}: {:?}", found.skipped);
+                assert!(
+                    found
+                        .signatures
+                        .iter()
+                        .all(|signature| *signature.manifest().subject() == descriptor)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_signatures_of_one_image_are_not_those_of_another() {
+        let layout = Layout::open(&vector("e2e-valid-signature")).unwrap();
+        assert!(
+            layout
+                .signatures(&Digest::sha256(b"other"))
+                .unwrap()
+                .signatures
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn an_image_that_is_not_there_is_not_found() {
+        let layout = Layout::open(&vector("e2e-valid-signature")).unwrap();
+        for reference in ["v2", "sha256:abc", &Digest::sha256(b"other").to_string()] {
+            assert!(
+                matches!(layout.resolve(reference), Err(LayoutError::NotFound { .. })),
+                "{reference}"
+            );
+        }
+    }
+
+    /// A copy of a vector, as a folder that a test may damage.
+    fn copy(name: &str) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        let mut archive = tar::Archive::new(tar_of(&vector(name)).reopen().unwrap());
+        archive.unpack(copy.path()).unwrap();
+        copy
+    }
+
+    fn envelope_file(layout: &tempfile::TempDir) -> PathBuf {
+        let found = Layout::open(layout.path()).unwrap().signatures(&subject()).unwrap();
+        let digest = &found.signatures[0].manifest().envelope().digest;
+        layout.path().join("blobs/sha256").join(digest.hex())
+    }
+
+    fn replace(path: &Path, content: &[u8]) {
+        std::fs::remove_file(path).unwrap();
+        File::create(path).unwrap().write_all(content).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_envelope_is_skipped_with_its_reason() {
+        let layout = copy("e2e-valid-signature");
+        let envelope = envelope_file(&layout);
+        replace(&envelope, b"{}");
+        let found = Layout::open(layout.path()).unwrap().signatures(&subject()).unwrap();
+        assert!(found.signatures.is_empty());
+        assert!(matches!(
+            found.skipped[0].reason,
+            SkipReason::NotASignature(NotASignature::WrongEnvelope(_))
+        ));
+        std::fs::remove_file(&envelope).unwrap();
+        let found = Layout::open(layout.path()).unwrap().signatures(&subject()).unwrap();
+        assert!(matches!(found.skipped[0].reason, SkipReason::Missing(_)));
+    }
+
+    #[test]
+    fn links_and_pipes_are_not_read() {
+        let layout = copy("e2e-valid-signature");
+        let envelope = envelope_file(&layout);
+        let elsewhere = layout.path().join("elsewhere");
+        std::fs::rename(&envelope, &elsewhere).unwrap();
+        std::os::unix::fs::symlink(&elsewhere, &envelope).unwrap();
+        let found = Layout::open(layout.path()).unwrap().signatures(&subject()).unwrap();
+        assert!(found.signatures.is_empty());
+        std::fs::remove_file(&envelope).unwrap();
+        nix::unistd::mkfifo(&envelope, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let found = Layout::open(layout.path()).unwrap().signatures(&subject()).unwrap();
+        assert!(matches!(found.skipped[0].reason, SkipReason::Missing(_)));
+    }
+
+    #[test]
+    fn an_image_with_other_bytes_is_refused() {
+        let layout = copy("e2e");
+        let digest = subject();
+        replace(&layout.path().join("blobs/sha256").join(digest.hex()), b"{}");
+        assert!(matches!(
+            Layout::open(layout.path()).unwrap().resolve("v1"),
+            Err(LayoutError::NotALayout { .. })
+        ));
+    }
+
+    #[test]
+    fn refuses_what_is_not_a_layout() {
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(
+            Layout::open(empty.path()),
+            Err(LayoutError::NotALayout { .. })
+        ));
+        let mut text = tempfile::NamedTempFile::new().unwrap();
+        text.write_all(&[b'x'; 2000]).unwrap();
+        assert!(matches!(Layout::open(text.path()), Err(LayoutError::NotALayout { .. })));
+        assert!(matches!(
+            Layout::open(&empty.path().join("absent")),
+            Err(LayoutError::Io { .. })
+        ));
+        let broken = copy("e2e");
+        replace(
+            &broken.path().join("index.json"),
+            br#"{"manifests":[{"mediaType":"a/b","digest":"sha256:../..","size":1}]}"#,
+        );
+        let error = Layout::open(broken.path()).unwrap_err().to_string();
+        assert!(error.contains("manifests[0]"), "{error}");
+    }
+
+    #[test]
+    fn a_tar_that_claims_more_than_it_holds_is_refused() {
+        let tar = tar_of(&vector("e2e"));
+        let whole = std::fs::read(tar.path()).unwrap();
+        for length in [512, 700, 1500] {
+            std::fs::write(tar.path(), &whole[..length]).unwrap();
+            assert!(Layout::open(tar.path()).is_err(), "{length}");
+        }
+        // A header that claims 8 GiB for the index.
+        let mut header = tar::Header::new_gnu();
+        header.set_path("index.json").unwrap();
+        header.set_size(8 << 30);
+        header.set_cksum();
+        std::fs::write(tar.path(), header.as_bytes()).unwrap();
+        assert!(Layout::open(tar.path()).is_err());
+    }
+
+    #[test]
+    fn a_tar_with_two_indexes_is_refused() {
+        let tar = tempfile::NamedTempFile::new().unwrap();
+        let mut builder = tar::Builder::new(tar.as_file());
+        for _ in 0..2 {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(2);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, "index.json", &b"{}"[..]).unwrap();
+        }
+        builder.finish().unwrap();
+        drop(builder);
+        let error = Layout::open(tar.path()).unwrap_err().to_string();
+        assert!(error.contains("twice"), "{error}");
+    }
+
+    #[test]
+    fn finds_blobs_whose_names_need_an_extension_header() {
+        let digest = Digest::of(assay_verify::digest::Algorithm::Sha512, b"content");
+        let tar = tempfile::NamedTempFile::new().unwrap();
+        let mut builder = tar::Builder::new(tar.as_file());
+        let mut append = |name: &str, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            builder.append_data(&mut header, name, content).unwrap();
+        };
+        let index = format!(
+            r#"{{"manifests":[{{"mediaType":"a/b","digest":"{digest}","size":7,"annotations":{{"{REF_NAME}":"v1"}}}}]}}"#
+        );
+        append("./oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        append("./index.json", index.as_bytes());
+        append(&format!("blobs/sha512/{}", digest.hex()), b"content");
+        builder.finish().unwrap();
+        drop(builder);
+        assert_eq!(Layout::open(tar.path()).unwrap().resolve("v1").unwrap().digest, digest);
+    }
+}
