@@ -1,8 +1,8 @@
 //! Logins: anonymous, basic (RFC 7617), and tokens (distribution specification: Docker token authentication).
 //!
 //! Credentials belong to one registry. They are sent to that host, to a token server on that host, and to token servers
-//! that the configuration names for it; any other token server is asked without them (CVE-2026-33540:
-//! a realm on another host steals credentials). They never travel over plain HTTP unless the registry itself does.
+//! that the configuration names for it; any other token server is asked without them, because a realm on another host is
+//! how credentials are stolen (CVE-2026-33540). They never travel over plain HTTP unless the registry itself does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
