@@ -1,0 +1,8 @@
+//! Signatures made in the test, so that the defect under test is visible.
+
+mod chains;
+mod envelopes;
+mod judgement;
+mod signatures;
+mod support;
+mod trust_stores;
