@@ -24,23 +24,23 @@ use rcgen::{
 };
 use serde_json::{Value as Json, json};
 
-pub const NOW: &str = "2026-06-01T00:00:00Z";
-pub const SIGNED_AT: &str = "2026-05-01T00:00:00Z";
-pub const EXPIRY: &str = "2026-07-01T00:00:00Z";
+pub(crate) const NOW: &str = "2026-06-01T00:00:00Z";
+pub(crate) const SIGNED_AT: &str = "2026-05-01T00:00:00Z";
+pub(crate) const EXPIRY: &str = "2026-07-01T00:00:00Z";
 /// The validity of all certificates.
-pub const NOT_BEFORE: &str = "2026-01-01T00:00:00Z";
-pub const NOT_AFTER: &str = "2027-01-01T00:00:00Z";
+pub(crate) const NOT_BEFORE: &str = "2026-01-01T00:00:00Z";
+pub(crate) const NOT_AFTER: &str = "2027-01-01T00:00:00Z";
 
-pub fn time(text: &str) -> Timestamp {
+pub(crate) fn time(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     time(NOW)
 }
 
 /// One key per algorithm; making RSA keys takes long.
-pub fn key(algorithm: EnvelopeAlgorithm) -> &'static KeyPair {
+pub(crate) fn key(algorithm: EnvelopeAlgorithm) -> &'static KeyPair {
     fn ecdsa(algorithm: &'static rcgen::SignatureAlgorithm) -> KeyPair {
         KeyPair::generate_for(algorithm).unwrap()
     }
@@ -64,10 +64,10 @@ pub fn key(algorithm: EnvelopeAlgorithm) -> &'static KeyPair {
 }
 
 /// The keys of the root and of intermediates.
-pub static ROOT_KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
-pub static INTERMEDIATE_KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
+pub(crate) static ROOT_KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
+pub(crate) static INTERMEDIATE_KEY: LazyLock<KeyPair> = LazyLock::new(|| KeyPair::generate().unwrap());
 
-pub const ALGORITHMS: [EnvelopeAlgorithm; 6] = [
+pub(crate) const ALGORITHMS: [EnvelopeAlgorithm; 6] = [
     EnvelopeAlgorithm::Ps256,
     EnvelopeAlgorithm::Ps384,
     EnvelopeAlgorithm::Ps512,
@@ -88,25 +88,25 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-pub fn ca(name: &str) -> CertificateParams {
+pub(crate) fn ca(name: &str) -> CertificateParams {
     let mut params = params(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     params
 }
 
-pub fn leaf() -> CertificateParams {
+pub(crate) fn leaf() -> CertificateParams {
     let mut params = params("release");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params
 }
 
 /// The parts of a chain: an intermediate only where there is one.
-pub struct ChainParts {
-    pub root: CertificateParams,
-    pub intermediate: Option<CertificateParams>,
-    pub leaf: CertificateParams,
-    pub algorithm: EnvelopeAlgorithm,
+pub(crate) struct ChainParts {
+    pub(crate) root: CertificateParams,
+    pub(crate) intermediate: Option<CertificateParams>,
+    pub(crate) leaf: CertificateParams,
+    pub(crate) algorithm: EnvelopeAlgorithm,
 }
 
 impl Default for ChainParts {
@@ -121,7 +121,7 @@ impl Default for ChainParts {
 }
 
 impl ChainParts {
-    pub fn with_intermediate() -> Self {
+    pub(crate) fn with_intermediate() -> Self {
         Self {
             intermediate: Some(ca("intermediate")),
             ..Self::default()
@@ -129,7 +129,7 @@ impl ChainParts {
     }
 
     /// DER, the leaf first.
-    pub fn build(&self) -> Vec<Vec<u8>> {
+    pub(crate) fn build(&self) -> Vec<Vec<u8>> {
         let root = self.root.self_signed(&*ROOT_KEY).unwrap().der().to_vec();
         let root_issuer = Issuer::from_params(&self.root, &*ROOT_KEY);
         let key = key(self.algorithm);
@@ -148,12 +148,12 @@ impl ChainParts {
     }
 }
 
-pub fn parse(chain: &[Vec<u8>]) -> Vec<Certificate> {
+pub(crate) fn parse(chain: &[Vec<u8>]) -> Vec<Certificate> {
     chain.iter().map(|der| Certificate::from_der(der).unwrap()).collect()
 }
 
 /// The image that signatures are made for.
-pub fn image() -> Descriptor {
+pub(crate) fn image() -> Descriptor {
     Descriptor {
         media_type: MediaType::parse(MediaType::OCI_MANIFEST).unwrap(),
         digest: Digest::sha256(b"image"),
@@ -161,7 +161,7 @@ pub fn image() -> Descriptor {
     }
 }
 
-pub fn payload(target: &Descriptor) -> Vec<u8> {
+pub(crate) fn payload(target: &Descriptor) -> Vec<u8> {
     serde_json::to_vec(&json!({"targetArtifact": {
         "mediaType": target.media_type.as_str(),
         "digest": target.digest.to_string(),
@@ -171,11 +171,11 @@ pub fn payload(target: &Descriptor) -> Vec<u8> {
 }
 
 /// Signs as the envelope's algorithm says.
-pub fn sign(algorithm: EnvelopeAlgorithm, message: &[u8]) -> Vec<u8> {
+pub(crate) fn sign(algorithm: EnvelopeAlgorithm, message: &[u8]) -> Vec<u8> {
     sign_with(algorithm, key(algorithm), message)
 }
 
-pub fn sign_with(algorithm: EnvelopeAlgorithm, key: &KeyPair, message: &[u8]) -> Vec<u8> {
+pub(crate) fn sign_with(algorithm: EnvelopeAlgorithm, key: &KeyPair, message: &[u8]) -> Vec<u8> {
     let random = SystemRandom::new();
     let rsa = |padding: &'static dyn sign::RsaEncoding| {
         let key = sign::RsaKeyPair::from_pkcs8(key.serialized_der()).unwrap();
@@ -199,15 +199,15 @@ pub fn sign_with(algorithm: EnvelopeAlgorithm, key: &KeyPair, message: &[u8]) ->
 
 /// A JWS before it is signed.
 #[derive(Clone)]
-pub struct Jws {
-    pub protected: Json,
-    pub header: Json,
-    pub payload: Vec<u8>,
-    pub algorithm: EnvelopeAlgorithm,
+pub(crate) struct Jws {
+    pub(crate) protected: Json,
+    pub(crate) header: Json,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) algorithm: EnvelopeAlgorithm,
 }
 
 impl Jws {
-    pub fn new(algorithm: EnvelopeAlgorithm, chain: &[Vec<u8>]) -> Self {
+    pub(crate) fn new(algorithm: EnvelopeAlgorithm, chain: &[Vec<u8>]) -> Self {
         Self {
             protected: json!({
                 "alg": algorithm.as_str(),
@@ -227,7 +227,7 @@ impl Jws {
     }
 
     /// A signature by a signing authority.
-    pub fn by_signing_authority(mut self) -> Self {
+    pub(crate) fn by_signing_authority(mut self) -> Self {
         let protected = self.protected.as_object_mut().unwrap();
         protected.remove("io.cncf.notary.signingTime");
         protected["io.cncf.notary.signingScheme"] = "notary.x509.signingAuthority".into();
@@ -236,16 +236,16 @@ impl Jws {
         self
     }
 
-    pub fn mark_critical(&mut self, name: &str) {
+    pub(crate) fn mark_critical(&mut self, name: &str) {
         self.protected["crit"].as_array_mut().unwrap().push(name.into());
     }
 
-    pub fn envelope(&self) -> Vec<u8> {
+    pub(crate) fn envelope(&self) -> Vec<u8> {
         self.envelope_of(&self.protected.to_string())
     }
 
     /// An envelope whose protected header is this text.
-    pub fn envelope_of(&self, protected: &str) -> Vec<u8> {
+    pub(crate) fn envelope_of(&self, protected: &str) -> Vec<u8> {
         let protected = URL_SAFE_NO_PAD.encode(protected);
         let payload = URL_SAFE_NO_PAD.encode(&self.payload);
         let signature = sign(self.algorithm, format!("{protected}.{payload}").as_bytes());
@@ -261,25 +261,25 @@ impl Jws {
 
 /// A COSE_Sign1 before it is signed.
 #[derive(Clone)]
-pub struct Cose {
-    pub protected: Vec<(Cbor, Cbor)>,
-    pub unprotected: Vec<(Cbor, Cbor)>,
-    pub payload: Vec<u8>,
-    pub algorithm: EnvelopeAlgorithm,
+pub(crate) struct Cose {
+    pub(crate) protected: Vec<(Cbor, Cbor)>,
+    pub(crate) unprotected: Vec<(Cbor, Cbor)>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) algorithm: EnvelopeAlgorithm,
 }
 
-pub fn seconds(text: &str) -> Cbor {
+pub(crate) fn seconds(text: &str) -> Cbor {
     Cbor::Tag(1, Box::new(time(text).as_second().into()))
 }
 
-pub fn encode(value: &Cbor) -> Vec<u8> {
+pub(crate) fn encode(value: &Cbor) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(value, &mut bytes).unwrap();
     bytes
 }
 
 impl Cose {
-    pub fn new(algorithm: EnvelopeAlgorithm, chain: &[Vec<u8>]) -> Self {
+    pub(crate) fn new(algorithm: EnvelopeAlgorithm, chain: &[Vec<u8>]) -> Self {
         let number = match algorithm {
             EnvelopeAlgorithm::Ps256 => -37,
             EnvelopeAlgorithm::Ps384 => -38,
@@ -316,7 +316,7 @@ impl Cose {
     }
 
     /// A signature by a signing authority.
-    pub fn by_signing_authority(mut self) -> Self {
+    pub(crate) fn by_signing_authority(mut self) -> Self {
         self.set("io.cncf.notary.signingScheme", "notary.x509.signingAuthority".into());
         self.remove("io.cncf.notary.signingTime");
         self.set("io.cncf.notary.authenticSigningTime", seconds(SIGNED_AT));
@@ -325,7 +325,7 @@ impl Cose {
     }
 
     /// Sets a protected header; it replaces one of the same label.
-    pub fn set(&mut self, label: impl Into<Cbor>, value: Cbor) {
+    pub(crate) fn set(&mut self, label: impl Into<Cbor>, value: Cbor) {
         let label = label.into();
         match self.protected.iter_mut().find(|(other, _)| *other == label) {
             Some(entry) => entry.1 = value,
@@ -333,22 +333,22 @@ impl Cose {
         }
     }
 
-    pub fn remove(&mut self, label: impl Into<Cbor>) {
+    pub(crate) fn remove(&mut self, label: impl Into<Cbor>) {
         let label = label.into();
         self.protected.retain(|(other, _)| *other != label);
     }
 
-    pub fn mark_critical(&mut self, name: &str) {
+    pub(crate) fn mark_critical(&mut self, name: &str) {
         let (_, critical) = self.protected.iter_mut().find(|(label, _)| *label == 2.into()).unwrap();
         critical.as_array_mut().unwrap().push(name.into());
     }
 
-    pub fn envelope(&self) -> Vec<u8> {
+    pub(crate) fn envelope(&self) -> Vec<u8> {
         self.envelope_of(&encode(&Cbor::Map(self.protected.clone())))
     }
 
     /// An envelope whose protected header has these bytes.
-    pub fn envelope_of(&self, protected: &[u8]) -> Vec<u8> {
+    pub(crate) fn envelope_of(&self, protected: &[u8]) -> Vec<u8> {
         let signed = encode(&Cbor::Array(vec![
             "Signature1".into(),
             Cbor::Bytes(protected.to_vec()),
@@ -367,11 +367,11 @@ impl Cose {
     }
 }
 
-pub const JWS: &str = "application/jose+json";
-pub const COSE: &str = "application/cose";
+pub(crate) const JWS: &str = "application/jose+json";
+pub(crate) const COSE: &str = "application/cose";
 
 /// Puts an envelope beside an image, in a manifest as notation writes it.
-pub fn evidence(media_type: &str, envelope: &[u8], subject: &Descriptor) -> Signature {
+pub(crate) fn evidence(media_type: &str, envelope: &[u8], subject: &Descriptor) -> Signature {
     let manifest = json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_MANIFEST,
@@ -402,37 +402,37 @@ pub fn evidence(media_type: &str, envelope: &[u8], subject: &Descriptor) -> Sign
 }
 
 /// The chain of most tests: a leaf and a root.
-pub static CHAIN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| ChainParts::default().build());
+pub(crate) static CHAIN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| ChainParts::default().build());
 
 /// The root of [`CHAIN`].
-pub fn root() -> &'static [u8] {
+pub(crate) fn root() -> &'static [u8] {
     &CHAIN[1]
 }
 
-pub fn jws() -> Jws {
+pub(crate) fn jws() -> Jws {
     Jws::new(EnvelopeAlgorithm::Es256, &CHAIN)
 }
 
-pub fn cose() -> Cose {
+pub(crate) fn cose() -> Cose {
     Cose::new(EnvelopeAlgorithm::Es256, &CHAIN)
 }
 
 /// A signature as it should be.
-pub fn good() -> Signature {
+pub(crate) fn good() -> Signature {
     evidence(JWS, &jws().envelope(), &image())
 }
 
 /// A statement with everything that it refers to.
-pub struct Trust {
-    pub checks: Checks,
-    pub names: Vec<TrustStoreName>,
-    pub identities: TrustedIdentities,
-    pub stores: TrustStores,
+pub(crate) struct Trust {
+    pub(crate) checks: Checks,
+    pub(crate) names: Vec<TrustStoreName>,
+    pub(crate) identities: TrustedIdentities,
+    pub(crate) stores: TrustStores,
 }
 
 impl Trust {
     /// Trusts one certificate in `ca:corp`, strictly.
-    pub fn anchored_by(certificate: &[u8]) -> Self {
+    pub(crate) fn anchored_by(certificate: &[u8]) -> Self {
         Self {
             checks: Checks::STRICT,
             names: vec!["ca:corp".parse().unwrap()],
@@ -442,19 +442,19 @@ impl Trust {
         .with_store("ca:corp", certificate)
     }
 
-    pub fn with_store(mut self, name: &str, certificate: &[u8]) -> Self {
+    pub(crate) fn with_store(mut self, name: &str, certificate: &[u8]) -> Self {
         let name: TrustStoreName = name.parse().unwrap();
         let store = TrustStore::from_files(TrustStoreKind::CertificateAuthority, [("file", certificate)]).unwrap();
         self.stores.0.insert(name, Arc::new(store));
         self
     }
 
-    pub fn checks(mut self, checks: Checks) -> Self {
+    pub(crate) fn checks(mut self, checks: Checks) -> Self {
         self.checks = checks;
         self
     }
 
-    pub fn terms(&self) -> Terms<'_> {
+    pub(crate) fn terms(&self) -> Terms<'_> {
         Terms {
             checks: &self.checks,
             trust_stores: &self.names,
@@ -462,7 +462,7 @@ impl Trust {
         }
     }
 
-    pub fn authority(&self) -> AuthorityTerms<'_> {
+    pub(crate) fn authority(&self) -> AuthorityTerms<'_> {
         AuthorityTerms::Notation {
             terms: self.terms(),
             stores: &self.stores,
