@@ -8,6 +8,8 @@ mod cbor;
 mod cose;
 mod json;
 mod jws;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
