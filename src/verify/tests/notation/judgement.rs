@@ -7,7 +7,9 @@ use assay_verify::code::Code;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
-use assay_verify::judge::{AuthorityTerms, Finding, GrantedBy, Judgement, Permit, Rejection, Subject, judge};
+use assay_verify::judge::{
+    AuthorityTerms, Finding, GrantedBy, Judgement, Permit, Rejection, Requirement, Subject, judge,
+};
 use assay_verify::limits::{MAX_REASON_LENGTH, MAX_SIGNATURES};
 use assay_verify::notation::statement::Checks;
 use assay_verify::x509::certificate::Certificate;
@@ -28,7 +30,12 @@ fn judge_image(
         repository: &repository,
         descriptor: &descriptor,
     };
-    judge(evidence, &subject, needed, authorities, accept_unverified, now)
+    let requirement = Requirement {
+        needed,
+        authorities,
+        accept_unverified,
+    };
+    judge(evidence, &subject, &requirement, now)
 }
 
 #[track_caller]
@@ -285,14 +292,12 @@ fn one_digest_with_two_media_types_is_judged_apart() {
         repository: &repository,
         descriptor: &index,
     };
-    let judgement = judge(
-        std::slice::from_ref(&*GOOD),
-        &subject,
-        1,
-        &[("corp", CORP.authority())],
-        false,
-        now(),
-    );
+    let requirement = Requirement {
+        needed: 1,
+        authorities: &[("corp", CORP.authority())],
+        accept_unverified: false,
+    };
+    let judgement = judge(std::slice::from_ref(&*GOOD), &subject, &requirement, now());
     assert_eq!(denied(judgement).code, Code::SubjectMismatch);
 }
 

@@ -436,7 +436,7 @@ impl Trust {
         Self {
             checks: Checks::STRICT,
             names: vec!["ca:corp".parse().unwrap()],
-            identities: TrustedIdentities::any(),
+            identities: TrustedIdentities::Any,
             stores: TrustStores(BTreeMap::new()),
         }
         .with_store("ca:corp", certificate)
