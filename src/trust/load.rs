@@ -1,0 +1,284 @@
+//! Reads the policy and everything it names, and reports every problem at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use assay_verify::Timestamp;
+use assay_verify::digest::Digest;
+use assay_verify::document::{Diagnostic, Severity};
+use assay_verify::limits::{MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE};
+use assay_verify::notation::statement::TrustStoreName;
+use assay_verify::notation::trust_policy::TrustPolicy;
+use assay_verify::notation::trust_store::{TrustStore, TrustStores};
+use assay_verify::policy::{AuthorityDocument, AuthorityName, AuthoritySource, Policy};
+
+use super::files::{FileError, TrustedFiles};
+use super::snapshot::{NotationAuthority, TrustSnapshot};
+
+/// notation's names for its trust policy, in the order in which it looks for them.
+const TRUST_POLICY_FILES: [&str; 2] = ["trustpolicy.oci.json", "trustpolicy.json"];
+
+/// Where notation keeps trust stores, below its configuration folder.
+const TRUST_STORE_FOLDER: &str = "truststore/x509";
+
+/// The configuration folder of authorities that assayd's own policy describes, beside that policy.
+const INLINE_FOLDER: &str = "notation";
+
+/// What loading gives.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The snapshot, with the generation 1, or every error and warning.
+    pub outcome: Result<TrustSnapshot, Vec<Diagnostic>>,
+    /// The folders in which a change can change the outcome, also those that are not there.
+    pub watched: BTreeSet<PathBuf>,
+}
+
+/// Reads the policy at `path` and what it names. Files have to belong to root or to `user`, and nobody else may be able
+/// to write them.
+pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
+    let mut loader = Loader {
+        files: TrustedFiles { user },
+        base: path.parent().unwrap_or(Path::new("")).to_owned(),
+        diagnostics: Vec::new(),
+        contents: String::new(),
+        stores: BTreeMap::new(),
+        watched: BTreeSet::new(),
+    };
+    let read = loader.read_policy(path);
+    let Loader {
+        mut diagnostics,
+        contents,
+        watched,
+        ..
+    } = loader;
+    let refused = diagnostics.iter().any(|one| one.severity == Severity::Error);
+    let outcome = match read {
+        Some((policy, document, authorities)) if !refused => Ok(TrustSnapshot {
+            generation: 1,
+            fingerprint: Digest::sha256(contents.as_bytes()),
+            policy,
+            path: path.to_owned(),
+            document,
+            loaded_at: now,
+            authorities,
+            warnings: diagnostics,
+        }),
+        _ => {
+            // Whatever went wrong, a refusal says why.
+            if !refused {
+                diagnostics.push(Diagnostic::error(&shown(path), "the policy cannot be used"));
+            }
+            Err(diagnostics)
+        }
+    };
+    Loaded { outcome, watched }
+}
+
+type Authorities = BTreeMap<AuthorityName, NotationAuthority>;
+
+struct Loader {
+    files: TrustedFiles,
+    /// The folder of the policy.
+    base: PathBuf,
+    diagnostics: Vec<Diagnostic>,
+    /// One line for each file: its digest and what it is. No paths, so that equal files give equal revisions.
+    contents: String,
+    /// Every store that was read, or could not be, by its folder: authorities share stores, and their problems.
+    stores: BTreeMap<PathBuf, Option<Arc<TrustStore>>>,
+    watched: BTreeSet<PathBuf>,
+}
+
+impl Loader {
+    fn read_policy(&mut self, path: &Path) -> Option<(Policy, String, Authorities)> {
+        let base = self.base.clone();
+        self.watched.insert(base.clone());
+        let folder = if base.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &base
+        };
+        if path.exists()
+            && let Err(error) = self.files.check_folder(folder)
+        {
+            self.refuse(folder, &error, None);
+        }
+        let document = self.read_text(path, "policy")?;
+        let parsed = Policy::parse(&shown(path), &document);
+        self.diagnostics.extend(parsed.diagnostics);
+        let policy = parsed.policy?;
+        let authorities = policy
+            .authorities()
+            .iter()
+            .filter_map(|(name, authority)| Some((name.clone(), self.read_authority(path, name, authority)?)))
+            .collect();
+        Some((policy, document, authorities))
+    }
+
+    fn read_authority(
+        &mut self,
+        policy: &Path,
+        name: &AuthorityName,
+        document: &AuthorityDocument,
+    ) -> Option<NotationAuthority> {
+        let (folder, trust_policy) = match &document.source {
+            AuthoritySource::Notation(statement) => (
+                self.base.join(INLINE_FOLDER),
+                TrustPolicy::for_every_repository(statement.clone()),
+            ),
+            AuthoritySource::NotationFolder(folder) => {
+                let folder = self.base.join(&**folder);
+                let trust_policy = self.read_trust_policy(&folder, name)?;
+                (folder, trust_policy)
+            }
+        };
+        let needed_by = format!("{}:{} (authority {name})", shown(policy), document.place.line);
+        let names: Vec<TrustStoreName> = trust_policy.trust_stores().into_iter().cloned().collect();
+        let mut stores = BTreeMap::new();
+        let mut complete = true;
+        for store in names {
+            match self.read_store(&folder, &store, name, &needed_by) {
+                Some(read) => {
+                    stores.insert(store, read);
+                }
+                None => complete = false,
+            }
+        }
+        complete.then_some(NotationAuthority {
+            policy: trust_policy,
+            stores: TrustStores(stores),
+        })
+    }
+
+    /// Reads notation's own policy file. The second name counts only where the first does not exist: a file that is
+    /// there and cannot be used is never passed over.
+    fn read_trust_policy(&mut self, folder: &Path, name: &AuthorityName) -> Option<TrustPolicy> {
+        self.watched.insert(folder.to_owned());
+        if let Err(error) = self.files.check_folder(folder) {
+            let help = format!("authority {name} names this folder: it holds trustpolicy.json and truststore/");
+            self.refuse(folder, &error, Some(help));
+            return None;
+        }
+        let present = |file: &&&str| folder.join(file).symlink_metadata().is_ok();
+        let Some(file) = TRUST_POLICY_FILES.iter().find(present) else {
+            let message = "the trust policy is not present";
+            let help = format!("authority {name} needs trustpolicy.oci.json or trustpolicy.json in this folder");
+            self.diagnostics
+                .push(Diagnostic::error(&shown(folder), message).with_help(help));
+            return None;
+        };
+        let path = folder.join(file);
+        let text = self.read_text(&path, &format!("trust policy of {name}"))?;
+        let parsed = TrustPolicy::parse(&shown(&path), &text);
+        self.diagnostics.extend(parsed.diagnostics);
+        parsed.policy
+    }
+
+    fn read_store(
+        &mut self,
+        folder: &Path,
+        store: &TrustStoreName,
+        authority: &AuthorityName,
+        needed_by: &str,
+    ) -> Option<Arc<TrustStore>> {
+        let folder = folder
+            .join(TRUST_STORE_FOLDER)
+            .join(store.kind.as_str())
+            .join(store.name());
+        if let Some(read) = self.stores.get(&folder) {
+            // What is in it is already part of the fingerprint; that this authority uses it is part of its policy.
+            return read.clone();
+        }
+        self.watched.insert(folder.clone());
+        let read = self.read_store_files(&folder, store, authority, needed_by);
+        self.stores.insert(folder, read.clone());
+        read
+    }
+
+    fn read_store_files(
+        &mut self,
+        folder: &Path,
+        store: &TrustStoreName,
+        authority: &AuthorityName,
+        needed_by: &str,
+    ) -> Option<Arc<TrustStore>> {
+        let paths = match self.files.list(folder) {
+            Ok(paths) => paths,
+            Err(FileError::Missing) => {
+                let message = format!("the trust store {store} does not exist");
+                let help = format!("put its certificates into this folder; it is needed by {needed_by}");
+                self.diagnostics
+                    .push(Diagnostic::error(&shown(folder), message).with_help(help));
+                return None;
+            }
+            Err(error) => {
+                self.refuse(folder, &error, None);
+                return None;
+            }
+        };
+        let count = paths.len();
+        let mut files = Vec::with_capacity(count);
+        for path in paths {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let what = format!("{store} of {authority}");
+            if let (Some(name), Some(content)) = (name, self.read(&path, MAX_TRUST_STORE_FILE_SIZE, &what)) {
+                files.push((name, content));
+            }
+        }
+        if files.len() < count {
+            return None;
+        }
+        let contents = files.iter().map(|(name, content)| (name.as_str(), content.as_slice()));
+        match TrustStore::from_files(store.kind, contents) {
+            Ok(store) => Some(Arc::new(store)),
+            Err(error) => {
+                let help = format!("the trust store {store} is needed by {needed_by}");
+                self.diagnostics
+                    .push(Diagnostic::error(&shown(folder), error.to_string()).with_help(help));
+                None
+            }
+        }
+    }
+
+    fn read_text(&mut self, path: &Path, what: &str) -> Option<String> {
+        let content = self.read(path, MAX_POLICY_SIZE, what)?;
+        match String::from_utf8(content) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let at = error.utf8_error().valid_up_to();
+                self.diagnostics.push(Diagnostic::error(
+                    &shown(path),
+                    format!("not UTF-8 text: byte {at} begins no character"),
+                ));
+                None
+            }
+        }
+    }
+
+    fn read(&mut self, path: &Path, limit: usize, what: &str) -> Option<Vec<u8>> {
+        match self.files.read(path, limit) {
+            Ok(content) => {
+                // Writing to a string cannot fail.
+                let _ = writeln!(self.contents, "{} {what}", Digest::sha256(&content));
+                Some(content)
+            }
+            Err(error) => {
+                self.refuse(path, &error, None);
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, path: &Path, error: &FileError, help: Option<String>) {
+        let diagnostic = Diagnostic::error(&shown(path), error.to_string());
+        self.diagnostics.push(match error.help(path).or(help) {
+            Some(help) => diagnostic.with_help(help),
+            None => diagnostic,
+        });
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,13 @@
+//! The current policy and trust material: one immutable snapshot with a generation, read from files that only root or
+//! the daemon's user may write.
+
+mod files;
+mod load;
+mod snapshot;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use load::{Loaded, load};
+pub use snapshot::{NotationAuthority, TrustSnapshot};
+pub use state::{Rejected, TrustState};

@@ -1,0 +1,248 @@
+//! Loading and reloading, on real files.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use assay_verify::Timestamp;
+use assay_verify::judge::AuthorityTerms;
+
+use super::{TrustState, load};
+
+const POLICY: &str = r#"version = 1
+unmatched = "deny"
+[authority.corp]
+type = "notation"
+level = "strict"
+trust_stores = ["ca:corp"]
+trusted_identities = ["*"]
+[authority.folder]
+type = "notation"
+config = "standard"
+[[rule]]
+name = "all"
+images = ["**"]
+require = { all = ["corp", "folder"] }
+"#;
+
+const TRUST_POLICY: &str = r#"{"version": "1.0", "trustPolicies": [{"name": "e2e", "registryScopes": ["a.example/b"],
+"signatureVerification": {"level": "strict"}, "trustStores": ["ca:e2e"], "trustedIdentities": ["*"]}]}"#;
+
+struct Node {
+    folder: tempfile::TempDir,
+}
+
+impl Node {
+    /// A policy with both kinds of authority, and everything they need.
+    fn new() -> Self {
+        let node = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = parameters.self_signed(&key).unwrap().pem();
+        node.write("policy.toml", POLICY);
+        node.write("notation/truststore/x509/ca/corp/root.pem", &certificate);
+        node.write("standard/trustpolicy.json", TRUST_POLICY);
+        node.write("standard/truststore/x509/ca/e2e/root.pem", &certificate);
+        node
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        // Whatever the umask of who runs the test.
+        let mut folder = path.parent().unwrap();
+        while folder.starts_with(self.folder.path()) {
+            mode(folder, 0o755);
+            folder = folder.parent().unwrap();
+        }
+        mode(&path, 0o644);
+    }
+
+    fn state(&self) -> TrustState {
+        TrustState::new(self.path("policy.toml"), nix::unistd::geteuid().as_raw())
+    }
+
+    /// Every problem, without the path of the temporary folder.
+    fn problems(&self) -> Vec<String> {
+        let user = nix::unistd::geteuid().as_raw();
+        let errors = load(&self.path("policy.toml"), user, Timestamp::UNIX_EPOCH)
+            .outcome
+            .unwrap_err();
+        let prefix = format!("{}/", self.folder.path().display());
+        errors
+            .iter()
+            .map(|error| error.to_string().replace(&prefix, ""))
+            .collect()
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[track_caller]
+fn check(node: &Node, expected: &[&str]) {
+    let found = node.problems();
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.contains(expected), "{found}\ndoes not say\n{expected}");
+    }
+}
+
+#[test]
+fn loads_the_policy_with_everything_it_names() {
+    let node = Node::new();
+    let snapshot = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(snapshot.revision().len(), 12);
+    assert!(snapshot.warnings.is_empty(), "{:?}", snapshot.warnings);
+    assert_eq!(snapshot.document, POLICY);
+    let terms = |authority: &str, repository: &str| {
+        let (authority, repository) = (authority.parse().unwrap(), repository.parse().unwrap());
+        matches!(snapshot.terms(&authority, &repository), AuthorityTerms::Notation { .. })
+    };
+    assert!(terms("corp", "alpine"));
+    assert!(terms("folder", "a.example/b"));
+    assert!(!terms("folder", "a.example/c"));
+}
+
+#[test]
+fn equal_files_give_equal_revisions_and_a_changed_certificate_another() {
+    let node = Node::new();
+    let state = node.state();
+    let first = state.reload(Timestamp::UNIX_EPOCH).unwrap();
+    let same = state.reload(Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!((same.generation, same.revision()), (1, first.revision()));
+    let pem = fs::read_to_string(node.path("standard/truststore/x509/ca/e2e/root.pem")).unwrap();
+    node.write("standard/truststore/x509/ca/e2e/root.pem", &format!("{pem}\n"));
+    let changed = state.reload(Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(changed.generation, 2);
+    assert_ne!(changed.revision(), first.revision());
+}
+
+#[test]
+fn a_broken_policy_never_replaces_a_good_one() {
+    let node = Node::new();
+    let state = node.state();
+    assert!(state.current().is_none());
+    let good = state.reload(Timestamp::UNIX_EPOCH).unwrap();
+    for broken in ["", "version = 1", "version = 1\nunmatched = \"deny\"\nrules = 1"] {
+        node.write("policy.toml", broken);
+        let rejected = state.reload(Timestamp::UNIX_EPOCH).unwrap_err();
+        assert!(!rejected.diagnostics.is_empty());
+        assert_eq!(state.rejected(), Some(rejected));
+        assert_eq!(state.current().unwrap().revision(), good.revision());
+    }
+    fs::remove_file(node.path("policy.toml")).unwrap();
+    assert!(state.reload(Timestamp::UNIX_EPOCH).is_err());
+    assert!(state.watched_paths().contains(node.folder.path()));
+    node.write("policy.toml", POLICY);
+    assert_eq!(state.reload(Timestamp::UNIX_EPOCH).unwrap().generation, 1);
+    assert!(state.rejected().is_none());
+}
+
+#[test]
+fn without_a_policy_there_is_no_snapshot() {
+    let node = Node::new();
+    fs::remove_file(node.path("policy.toml")).unwrap();
+    check(&node, &["policy.toml: error: there is no such file"]);
+    assert!(node.state().reload(Timestamp::UNIX_EPOCH).is_err());
+}
+
+#[test]
+fn reports_the_problems_of_all_files_at_once() {
+    let node = Node::new();
+    fs::remove_dir_all(node.path("notation")).unwrap();
+    node.write("standard/trustpolicy.json", "{}");
+    check(
+        &node,
+        &[
+            "notation/truststore/x509/ca/corp: error: the trust store ca:corp does not exist",
+            "standard/trustpolicy.json:1:1: error: \"version\" is missing",
+            "standard/trustpolicy.json:1:1: error: \"trustPolicies\" is missing",
+        ],
+    );
+}
+
+#[test]
+fn a_trust_policy_that_is_there_is_never_passed_over() {
+    let node = Node::new();
+    node.write("standard/trustpolicy.oci.json", "no json");
+    check(&node, &["standard/trustpolicy.oci.json:1:2: error: malformed JSON"]);
+    fs::remove_file(node.path("standard/trustpolicy.oci.json")).unwrap();
+    symlink("nowhere", node.path("standard/trustpolicy.oci.json")).unwrap();
+    check(&node, &["symbolic links are not supported"]);
+    fs::remove_file(node.path("standard/trustpolicy.oci.json")).unwrap();
+    fs::remove_file(node.path("standard/trustpolicy.json")).unwrap();
+    check(&node, &["standard: error: the trust policy is not present"]);
+}
+
+#[test]
+fn a_store_holds_regular_files_only() {
+    let store = "notation/truststore/x509/ca/corp";
+    let node = Node::new();
+    node.write(&format!("{store}/folder/x"), "");
+    check(&node, &["corp/folder: error: not a regular file"]);
+    let node = Node::new();
+    symlink("root.pem", node.path(&format!("{store}/link.pem"))).unwrap();
+    check(&node, &["corp/link.pem: error: symbolic links are not supported"]);
+    let node = Node::new();
+    nix::unistd::mkfifo(&node.path(&format!("{store}/pipe")), nix::sys::stat::Mode::S_IRUSR).unwrap();
+    check(&node, &["corp/pipe: error: not a regular file"]);
+    let node = Node::new();
+    fs::rename(node.path(store), node.path("elsewhere")).unwrap();
+    symlink(node.path("elsewhere"), node.path(store)).unwrap();
+    check(&node, &["x509/ca/corp: error: symbolic links are not supported"]);
+    let node = Node::new();
+    fs::remove_file(node.path(&format!("{store}/root.pem"))).unwrap();
+    check(&node, &["x509/ca/corp: error: the trust store has no certificate"]);
+}
+
+#[test]
+fn refuses_files_that_others_may_write_and_names_the_way_out() {
+    let node = Node::new();
+    for name in [
+        "policy.toml",
+        "standard/trustpolicy.json",
+        "notation/truststore/x509/ca/corp",
+    ] {
+        let before = fs::metadata(node.path(name)).unwrap().permissions();
+        mode(&node.path(name), 0o666 | before.mode() & 0o111);
+        let found = node.problems();
+        assert!(
+            found[0].contains(&format!("{name}: error: its group or everyone may write it")),
+            "{found:?}"
+        );
+        assert!(found[0].contains(&format!("help: chmod go-w {name}")), "{found:?}");
+        fs::set_permissions(node.path(name), before).unwrap();
+    }
+}
+
+#[test]
+fn the_sample_policy_is_valid() {
+    let text = include_str!("../../packaging/policy.toml");
+    let parsed = assay_verify::policy::Policy::parse("policy.toml", text);
+    assert!(parsed.diagnostics.is_empty(), "{:?}", parsed.diagnostics);
+    // With every example switched on, only the digests are still to be filled in.
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let examples: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(example)
+                if example.starts_with('[') || example.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) =>
+            {
+                format!("{example}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let parsed = assay_verify::policy::Policy::parse("policy.toml", &examples.replace("sha256:...", &digest));
+    assert!(parsed.policy.is_some(), "{:?}", parsed.diagnostics);
+}
