@@ -6,9 +6,21 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod trust;
 
 pub mod fetch;
 
 pub mod cache;
 
+pub mod admission;
+
+pub mod hooks;
+
+pub mod ctl;
+
+pub mod daemon;

@@ -1,1 +1,56 @@
-fn main() {}
+//! The daemon that decides on the node which container images may be unpacked.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use assayd::daemon::config::{Config, DEFAULT_PATH};
+use assayd::daemon::{run, telemetry};
+use clap::Parser;
+
+/// Decides on the node itself which container images may be unpacked.
+///
+/// containerd's image-verifier hook (assay-verifier) asks assayd before an image is unpacked; assayd checks the image's
+/// signatures against the node's policy. SIGHUP reads policy and trust material again, SIGTERM answers what is under way
+/// and stops.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file [default: /etc/assayd/config.toml, which may be absent]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(&format!("{error}")),
+    };
+    if let Err(error) = telemetry::start(config.log) {
+        return fail(&format!(
+            "log = \"journald\" in {}: {error}",
+            arguments.config.unwrap_or(DEFAULT_PATH.into()).display()
+        ));
+    }
+    // One worker serves: it beat two on the request path. Judging and the disk have threads of their own, few of them,
+    // because each one's arena is memory that stays.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(8)
+        .enable_all()
+        .build();
+    match runtime
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(run::run(config)))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{error:#}")),
+    }
+}
+
+fn fail(message: &str) -> ExitCode {
+    eprintln!("assayd: {message}");
+    ExitCode::FAILURE
+}

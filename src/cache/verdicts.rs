@@ -22,8 +22,21 @@ const SHARDS: usize = 16;
 pub enum Hook {
     /// containerd's image verifier.
     ContainerdImageVerifier,
-    /// The operator, through the control socket.
+    /// A person, through assayctl.
     Control,
+}
+
+impl Hook {
+    /// Every hook, for closed label sets.
+    pub const ALL: [Self; 2] = [Self::ContainerdImageVerifier, Self::Control];
+
+    /// The name in journals and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ContainerdImageVerifier => "containerd-image-verifier",
+            Self::Control => "control",
+        }
+    }
 }
 
 /// The question that a verdict answers. One digest under two repositories, or with two media types, is two questions.

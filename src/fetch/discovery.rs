@@ -8,6 +8,7 @@
 //! [`FetchError`], and a failure beside good signatures leaves those standing.
 
 use std::collections::{HashSet, VecDeque};
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -81,6 +82,12 @@ pub struct Skipped {
     pub digest: Digest,
     /// Why.
     pub reason: SkipReason,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.digest, self.reason)
+    }
 }
 
 /// Why a referrer yields no signature.

@@ -1,7 +1,7 @@
 //! The snapshot in use. A broken policy never replaces a good one.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -41,6 +41,11 @@ impl TrustState {
             rejected: ArcSwapOption::empty(),
             watched: Mutex::default(),
         }
+    }
+
+    /// The policy document.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The snapshot in use: the last good one. None if there has been none.

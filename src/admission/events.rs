@@ -1,0 +1,102 @@
+//! What the journal is told. One fixed message id per kind of event (systemd.journal-fields(7)), explained by the
+//! message catalog and `docs/codes.md`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use super::pipeline::Decision;
+use super::question::Question;
+use super::verdict::Outcome;
+use crate::trust::{Rejected, TrustSnapshot, TrustState};
+
+/// An image was admitted.
+pub const ADMITTED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a10";
+/// An image was admitted that enforcement would deny.
+pub const AUDITED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a11";
+/// An image was denied.
+pub const DENIED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a12";
+/// A question was not well-formed.
+pub const MALFORMED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a13";
+/// A policy came into force.
+pub const POLICY_LOADED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a20";
+/// A policy was refused; the last good one stays in force.
+pub const POLICY_REFUSED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a21";
+/// The daemon serves.
+pub const STARTED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a30";
+/// The daemon stops.
+pub const STOPPED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a31";
+/// Somebody connected who may not ask.
+pub const PEER_REFUSED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a32";
+
+/// Logs a decision, once.
+pub(super) fn decided(question: &Question, decision: &Decision) {
+    let (id, word, code) = match &decision.verdict.outcome {
+        Outcome::Admit(_) => (ADMITTED, "admit", ""),
+        Outcome::Audited(denial) => (AUDITED, "audit", denial.code.as_str()),
+        Outcome::Deny(denial) => (DENIED, "deny", denial.code.as_str()),
+    };
+    // The level is part of an event's static description, so each level has its own call.
+    macro_rules! log {
+        ($level:ident) => {
+            $level!(
+                message_id = id,
+                assay_image = %question.repository,
+                assay_digest = %question.descriptor.digest,
+                assay_verdict = word,
+                assay_code = code,
+                assay_rule = decision.verdict.rule.as_deref().unwrap_or_default(),
+                assay_policy = decision.verdict.revision.as_deref().unwrap_or_default(),
+                assay_cache = decision.cache.as_str(),
+                assay_duration_us = microseconds(decision.duration),
+                assay_decision_id = %decision.id,
+                assay_hook = question.hook.as_str(),
+                "{word} {}: {}",
+                question.repository,
+                decision.verdict.finding()
+            )
+        };
+    }
+    match decision.verdict.outcome {
+        Outcome::Admit(_) => log!(info),
+        Outcome::Audited(_) | Outcome::Deny(_) => log!(warn),
+    }
+}
+
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Says what a reload came to. A policy that is refused is an error in the journal for as long as it lies there.
+pub(super) fn reloaded(trust: &TrustState, outcome: &Result<Arc<TrustSnapshot>, Arc<Rejected>>, why: &str) {
+    let current = trust.current();
+    let revision = current.as_ref().map_or("none", |snapshot| snapshot.revision());
+    let path = trust.path().display();
+    let rejected = match outcome {
+        Ok(snapshot) => {
+            info!(
+                message_id = POLICY_LOADED,
+                assay_policy = revision,
+                "policy {revision} is in force: {path} ({why})"
+            );
+            for warning in &snapshot.warnings {
+                warn!(message_id = POLICY_LOADED, assay_policy = revision, "{warning}");
+            }
+            return;
+        }
+        Err(rejected) => rejected,
+    };
+    for diagnostic in &rejected.diagnostics {
+        error!(message_id = POLICY_REFUSED, assay_policy = revision, "{diagnostic}");
+    }
+    let consequence = match &current {
+        Some(snapshot) => format!("policy {} stays in force", snapshot.revision()),
+        None => "there is no good policy: every image is denied with policy-invalid".to_owned(),
+    };
+    error!(
+        message_id = POLICY_REFUSED,
+        assay_policy = revision,
+        "{path} is refused; {consequence} ({why})"
+    );
+}

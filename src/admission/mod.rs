@@ -1,0 +1,19 @@
+//! The pipeline of one request's life: gather, judge, commit.
+//!
+//! ```text
+//! question ─▶ rule? ─▶ cached verdict? ─▶ stored evidence? ─▶ gather ─▶ judge ─▶ commit ─▶ answer
+//! ```
+//!
+//! A verdict is made in one place ([`verdict`]), from a permit or from words of the policy; everything else is a denial.
+
+mod advice;
+mod evaluate;
+pub mod events;
+mod pipeline;
+mod question;
+mod verdict;
+
+pub use evaluate::{Explanation, offline};
+pub use pipeline::{Admission, CacheState, Clock, Decision, Statistics};
+pub use question::{Hook, Question, QuestionError};
+pub use verdict::{Denial, Ground, Outcome, Verdict};

@@ -1,0 +1,101 @@
+//! The connection to a running assayd.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use assay_proto::v1 as proto;
+use assay_proto::v1::control_client;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status};
+use tower::service_fn;
+
+use super::Failure;
+
+/// Longer than the daemon's own deadline for gathering: an explanation may wait for a slow registry.
+const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Asks the control service.
+pub(super) struct ControlClient {
+    client: control_client::ControlClient<Channel>,
+}
+
+impl ControlClient {
+    /// Connects to the control socket.
+    pub(super) async fn connect(socket: PathBuf) -> Result<Self, Failure> {
+        let away = format!(
+            "assayd does not answer on {}: is it running (systemctl status assayd), and may this user ask?",
+            socket.display()
+        );
+        let connector = service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move { Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(UnixStream::connect(socket).await?)) }
+        });
+        let endpoint = Endpoint::from_static("http://assayd").timeout(TIMEOUT);
+        let channel = endpoint
+            .connect_with_connector(connector)
+            .await
+            .map_err(|_| Failure::Daemon(away))?;
+        Ok(Self {
+            client: control_client::ControlClient::new(channel),
+        })
+    }
+
+    pub(super) async fn status(&mut self) -> Result<proto::StatusResponse, Failure> {
+        self.client
+            .status(proto::StatusRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
+    pub(super) async fn reload(&mut self) -> Result<proto::ReloadResponse, Failure> {
+        self.client
+            .reload(proto::ReloadRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
+    pub(super) async fn show_policy(&mut self) -> Result<proto::ShowPolicyResponse, Failure> {
+        self.client
+            .show_policy(proto::ShowPolicyRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
+    pub(super) async fn explain(&mut self, reference: &str) -> Result<proto::ExplainResponse, Failure> {
+        let request = proto::ExplainRequest {
+            reference: reference.to_owned(),
+        };
+        self.client
+            .explain(request)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
+    pub(super) async fn cache_stats(&mut self) -> Result<proto::CacheStatsResponse, Failure> {
+        self.client
+            .cache_stats(proto::CacheStatsRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
+    pub(super) async fn clear_cache(&mut self) -> Result<proto::ClearCacheResponse, Failure> {
+        self.client
+            .clear_cache(proto::ClearCacheRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+}
+
+fn failure(status: Status) -> Failure {
+    match status.code() {
+        Code::InvalidArgument => Failure::Input(status.message().to_owned()),
+        _ => Failure::Daemon(status.message().to_owned()),
+    }
+}

@@ -1,0 +1,224 @@
+//! assayctl's commands. People first; `--output json` for machines.
+//!
+//! Exit codes: 0 admitted or done, 1 denied or refused, 2 usage or bad input, 3 not decided (the daemon or the registry
+//! was away, or time ran out).
+
+mod client;
+mod offline;
+mod policy;
+mod render;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use assay_proto::v1 as proto;
+use assay_verify::Timestamp;
+use assay_verify::code::Code;
+use assay_verify::reference::Reference;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::client::ControlClient;
+use crate::daemon::config::Config;
+
+/// Admitted, or done.
+const DONE: u8 = 0;
+/// Denied, or refused.
+const DENIED: u8 = 1;
+/// Usage, or bad input.
+const USAGE: u8 = 2;
+/// Not decided.
+const NOT_DECIDED: u8 = 3;
+
+/// Asks and steers assayd, the daemon that decides which container images may be unpacked on this node.
+#[derive(Parser)]
+#[command(name = "assayctl", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The daemon's control socket [default: as in /etc/assayd/config.toml]
+    #[arg(long, global = true, value_name = "PATH", env = "ASSAYD_CONTROL_SOCKET")]
+    socket: Option<PathBuf>,
+    /// For people, or for machines
+    #[arg(long, global = true, value_enum, default_value_t = Output::Human)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes:\n  0  admitted, or done\n  1  denied, or refused\n  2  usage, or bad input\n  \
+                          3  not decided: the daemon or the registry was away, or time ran out";
+
+/// Who reads the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Human,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Judge an image and print the verdict
+    Verify(Judge),
+    /// Judge an image and print every step: the rule, each authority and signature, and what would make it pass
+    Explain(Judge),
+    /// Check a policy document, or show the one in force
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Show what the daemon is doing: policy, verdicts, cache
+    Status,
+    /// Read policy and trust material again; a broken one is reported and does not replace the one in force
+    Reload,
+    /// Show or clear the cache
+    #[command(subcommand)]
+    Cache(Cache),
+}
+
+#[derive(Args)]
+struct Judge {
+    /// The image, e.g. registry.example/app:v1 or registry.example/app@sha256:…
+    reference: String,
+    /// Judge without the daemon, by the evidence in this OCI image layout (a folder or a tar)
+    #[arg(long, value_name = "LAYOUT")]
+    offline: Option<PathBuf>,
+    /// The policy to judge by offline
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "offline",
+        default_value = "/etc/assayd/policy.toml"
+    )]
+    policy: PathBuf,
+    /// The time to judge at offline, e.g. 2026-11-21T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME", requires = "offline")]
+    at: Option<Timestamp>,
+}
+
+#[derive(Subcommand)]
+enum Policy {
+    /// Check a policy document and everything it names; every error and warning with file, line and column
+    Check {
+        /// The document
+        #[arg(default_value = "/etc/assayd/policy.toml")]
+        file: PathBuf,
+        /// Take warnings for errors
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Print the policy document in force
+    Show,
+}
+
+#[derive(Subcommand)]
+enum Cache {
+    /// Show how much is cached and how often it served
+    Stats,
+    /// Forget all verdicts and evidence; nothing is lost but time
+    Clear,
+}
+
+/// Why a command could not do its work.
+enum Failure {
+    /// The daemon did not answer.
+    Daemon(String),
+    /// What was given is wrong.
+    Input(String),
+}
+
+/// Runs a command.
+pub async fn run(cli: Cli) -> ExitCode {
+    match execute(&cli).await {
+        Ok(code) => code.into(),
+        Err(Failure::Daemon(message)) => {
+            eprintln!("assayctl: {message}");
+            NOT_DECIDED.into()
+        }
+        Err(Failure::Input(message)) => {
+            eprintln!("assayctl: {message}");
+            USAGE.into()
+        }
+    }
+}
+
+async fn execute(cli: &Cli) -> Result<u8, Failure> {
+    let output = cli.output;
+    match &cli.command {
+        Command::Verify(judge) => {
+            let explained = explain(cli, judge).await?;
+            render::verdict(output, &explained);
+            Ok(exit_code(&explained))
+        }
+        Command::Explain(judge) => {
+            let explained = explain(cli, judge).await?;
+            render::explanation(output, &explained);
+            Ok(exit_code(&explained))
+        }
+        Command::Policy(Policy::Check { file, strict }) => Ok(policy::check(output, file, *strict)),
+        Command::Policy(Policy::Show) => {
+            let shown = connect(cli).await?.show_policy().await?;
+            render::policy(output, &shown);
+            Ok(DONE)
+        }
+        Command::Status => {
+            let status = connect(cli).await?.status().await?;
+            render::status(output, &status);
+            let sound = status
+                .policy
+                .is_some_and(|policy| !policy.revision.is_empty() && policy.rejected_at == 0);
+            Ok(if sound { DONE } else { DENIED })
+        }
+        Command::Reload => {
+            let reloaded = connect(cli).await?.reload().await?;
+            render::reloaded(output, &reloaded);
+            Ok(if reloaded.accepted { DONE } else { DENIED })
+        }
+        Command::Cache(Cache::Stats) => {
+            render::cache(output, &connect(cli).await?.cache_stats().await?);
+            Ok(DONE)
+        }
+        Command::Cache(Cache::Clear) => {
+            render::cleared(output, &connect(cli).await?.clear_cache().await?);
+            Ok(DONE)
+        }
+    }
+}
+
+async fn explain(cli: &Cli, judge: &Judge) -> Result<proto::ExplainResponse, Failure> {
+    match &judge.offline {
+        Some(layout) => {
+            let reference: Reference = judge
+                .reference
+                .parse()
+                .map_err(|error| Failure::Input(format!("{error}")))?;
+            offline::explain(
+                layout,
+                &judge.policy,
+                &reference,
+                judge.at.unwrap_or_else(Timestamp::now),
+            )
+        }
+        None => connect(cli).await?.explain(&judge.reference).await,
+    }
+}
+
+async fn connect(cli: &Cli) -> Result<ControlClient, Failure> {
+    let socket = match &cli.socket {
+        Some(socket) => socket.clone(),
+        None => {
+            Config::load(None)
+                .map_err(|error| Failure::Input(error.to_string()))?
+                .control_socket
+        }
+    };
+    ControlClient::connect(socket).await
+}
+
+fn exit_code(explained: &proto::ExplainResponse) -> u8 {
+    let Some(verdict) = &explained.verdict else {
+        return NOT_DECIDED;
+    };
+    if verdict.verdict() == proto::Verdict::Admit {
+        return DONE;
+    }
+    match verdict.code.parse::<Code>() {
+        Ok(code) if code.is_inconclusive() => NOT_DECIDED,
+        _ => DENIED,
+    }
+}

@@ -1,0 +1,379 @@
+//! What assayctl prints. The daemon's strings are escaped already; nothing here adds what a stranger wrote.
+
+use std::io::{IsTerminal as _, stdout};
+
+use assay_proto::v1 as proto;
+use assay_verify::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::Output;
+
+/// The verdict alone.
+pub(super) fn verdict(output: Output, explained: &proto::ExplainResponse) {
+    match output {
+        Output::Json => println!("{}", Value::Object(verdict_json(explained))),
+        Output::Human => println!("{}", headline(explained)),
+    }
+}
+
+/// The verdict, and every step on the way to it.
+pub(super) fn explanation(output: Output, explained: &proto::ExplainResponse) {
+    if output == Output::Json {
+        let mut fields = verdict_json(explained);
+        fields.insert(
+            "authorities".to_owned(),
+            explained.authorities.iter().map(authority_json).collect(),
+        );
+        fields.insert("advice".to_owned(), json!(explained.advice));
+        fields.insert("skipped".to_owned(), json!(explained.skipped));
+        println!("{}", Value::Object(fields));
+        return;
+    }
+    println!("{}", headline(explained));
+    let digest = explained
+        .descriptor
+        .as_ref()
+        .map(|descriptor| descriptor.digest.as_str())
+        .unwrap_or_default();
+    println!("  image      {} {digest}", explained.reference);
+    if let Some(verdict) = &explained.verdict {
+        let rule = if verdict.rule.is_empty() {
+            "none matches"
+        } else {
+            &verdict.rule
+        };
+        println!("  rule       {rule}");
+        println!("  policy     {}", verdict.policy_revision);
+    }
+    for authority in &explained.authorities {
+        let word = if authority.satisfied {
+            good("satisfied")
+        } else {
+            bad("not satisfied")
+        };
+        let why = if authority.code.is_empty() {
+            String::new()
+        } else {
+            format!(": {} {}", authority.code, authority.reason)
+        };
+        println!("  authority  {} {word}{why}", authority.authority);
+        for signature in &authority.signatures {
+            let word = if signature.verified {
+                good("verified")
+            } else {
+                bad("not verified")
+            };
+            println!("    signature {} {word}", signature.digest);
+            for step in &signature.steps {
+                let detail = if step.detail.is_empty() {
+                    String::new()
+                } else {
+                    format!("  {}", step.detail)
+                };
+                println!("      {:<20} {}{detail}", step.step, outcome(step.outcome()));
+            }
+        }
+    }
+    for skipped in &explained.skipped {
+        println!("  skipped    {skipped}");
+    }
+    for advice in &explained.advice {
+        println!("  to mend    {advice}");
+    }
+}
+
+/// The policy document in force.
+pub(super) fn policy(output: Output, shown: &proto::ShowPolicyResponse) {
+    match output {
+        Output::Json => {
+            println!(
+                "{}",
+                json!({"revision": shown.revision, "path": shown.path, "document": shown.document})
+            );
+        }
+        Output::Human => {
+            println!("# policy {} from {}", shown.revision, shown.path);
+            print!("{}", shown.document);
+        }
+    }
+}
+
+/// What the daemon is doing.
+pub(super) fn status(output: Output, status: &proto::StatusResponse) {
+    let policy = status.policy.clone().unwrap_or_default();
+    let cache = status.cache.clone().unwrap_or_default();
+    if output == Output::Json {
+        println!(
+            "{}",
+            json!({
+                "version": status.version,
+                "process_id": status.process_id,
+                "started_at": time(status.started_at),
+                "policy": policy_json(&policy),
+                "admitted": status.admitted,
+                "denied": status.denied,
+                "last_verdict_at": status.last_verdict_at.iter().map(|(hook, at)| (hook.clone(), json!(time(*at)))).collect::<Map<_, _>>(),
+                "cache": cache_json(&cache),
+            })
+        );
+        return;
+    }
+    println!(
+        "assayd {} (process {}) since {}",
+        status.version,
+        status.process_id,
+        time(status.started_at)
+    );
+    policy_lines(&policy);
+    println!("  verdicts   {} admitted, {} denied", status.admitted, status.denied);
+    if status.last_verdict_at.is_empty() {
+        println!("  hooks      none has asked yet");
+    }
+    for (hook, at) in &status.last_verdict_at {
+        println!("  hooks      {hook} asked last at {}", time(*at));
+    }
+    cache_lines(&cache);
+}
+
+/// What a reload came to.
+pub(super) fn reloaded(output: Output, reloaded: &proto::ReloadResponse) {
+    let policy = reloaded.policy.clone().unwrap_or_default();
+    if output == Output::Json {
+        println!(
+            "{}",
+            json!({"accepted": reloaded.accepted, "policy": policy_json(&policy)})
+        );
+        return;
+    }
+    println!(
+        "{}",
+        if reloaded.accepted {
+            good("reloaded")
+        } else {
+            bad("refused")
+        }
+    );
+    policy_lines(&policy);
+}
+
+/// How much is cached and how often it served.
+pub(super) fn cache(output: Output, cache: &proto::CacheStatsResponse) {
+    match output {
+        Output::Json => println!("{}", cache_json(cache)),
+        Output::Human => cache_lines(cache),
+    }
+}
+
+/// What was forgotten.
+pub(super) fn cleared(output: Output, cleared: &proto::ClearCacheResponse) {
+    match output {
+        Output::Json => {
+            println!(
+                "{}",
+                json!({"verdicts": cleared.verdicts, "evidence_images": cleared.evidence_images})
+            );
+        }
+        Output::Human => {
+            println!(
+                "forgot {} verdicts and the evidence of {} images",
+                cleared.verdicts, cleared.evidence_images
+            );
+        }
+    }
+}
+
+fn headline(explained: &proto::ExplainResponse) -> String {
+    let Some(verdict) = &explained.verdict else {
+        return bad("no verdict");
+    };
+    let word = match (verdict.verdict(), verdict.audited) {
+        (proto::Verdict::Admit, false) => good("ADMIT"),
+        (proto::Verdict::Admit, true) => warn("ADMIT (audit)"),
+        _ => bad(&format!("DENY {}", verdict.code)),
+    };
+    format!("{word}: {}", verdict.reason)
+}
+
+fn verdict_json(explained: &proto::ExplainResponse) -> Map<String, Value> {
+    let verdict = explained.verdict.clone().unwrap_or_default();
+    let descriptor = explained.descriptor.clone().unwrap_or_default();
+    let word = if verdict.verdict() == proto::Verdict::Admit {
+        "admit"
+    } else {
+        "deny"
+    };
+    Map::from_iter([
+        ("verdict".to_owned(), json!(word)),
+        ("audited".to_owned(), json!(verdict.audited)),
+        ("code".to_owned(), json!(verdict.code)),
+        ("reason".to_owned(), json!(verdict.reason)),
+        ("rule".to_owned(), json!(verdict.rule)),
+        ("policy".to_owned(), json!(verdict.policy_revision)),
+        ("reference".to_owned(), json!(explained.reference)),
+        ("digest".to_owned(), json!(descriptor.digest)),
+        ("media_type".to_owned(), json!(descriptor.media_type)),
+        ("size".to_owned(), json!(descriptor.size)),
+    ])
+}
+
+fn authority_json(authority: &proto::AuthorityReport) -> Value {
+    let signature = |signature: &proto::SignatureReport| {
+        let step = |step: &proto::StepReport| json!({"step": step.step, "outcome": outcome_word(step.outcome()), "detail": step.detail});
+        json!({
+            "digest": signature.digest,
+            "verified": signature.verified,
+            "steps": signature.steps.iter().map(step).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "authority": authority.authority,
+        "satisfied": authority.satisfied,
+        "code": authority.code,
+        "reason": authority.reason,
+        "signatures": authority.signatures.iter().map(signature).collect::<Vec<_>>(),
+    })
+}
+
+fn policy_json(policy: &proto::PolicyStatus) -> Value {
+    json!({
+        "revision": policy.revision,
+        "path": policy.path,
+        "loaded_at": time(policy.loaded_at),
+        "rules": policy.rules,
+        "authorities": policy.authorities,
+        "warnings": policy.warnings,
+        "rejected_errors": policy.rejected_errors,
+        "rejected_at": time(policy.rejected_at),
+    })
+}
+
+fn policy_lines(policy: &proto::PolicyStatus) {
+    if policy.revision.is_empty() {
+        println!(
+            "  policy     {}: every image is denied with policy-invalid",
+            bad("none is in force")
+        );
+    } else {
+        println!(
+            "  policy     {} from {}, {} rules, {} authorities, in force since {}",
+            policy.revision,
+            policy.path,
+            policy.rules,
+            policy.authorities,
+            time(policy.loaded_at)
+        );
+    }
+    for warning in &policy.warnings {
+        println!("             {warning}");
+    }
+    if policy.rejected_at != 0 {
+        println!(
+            "  {} what is on disk was refused at {}:",
+            bad("broken    "),
+            time(policy.rejected_at)
+        );
+        for error in &policy.rejected_errors {
+            println!("             {error}");
+        }
+    }
+}
+
+fn cache_json(cache: &proto::CacheStatsResponse) -> Value {
+    json!({
+        "verdicts": cache.verdicts,
+        "verdict_hits": cache.verdict_hits,
+        "evidence_hits": cache.evidence_hits,
+        "gathers": cache.gathers,
+        "evidence_state": cache.evidence_state,
+        "degraded": cache.degraded,
+        "evidence_images": cache.evidence_images,
+        "evidence_bytes": cache.evidence_bytes,
+        "evidence_bytes_limit": cache.evidence_bytes_limit,
+        "bytes_on_disk": cache.bytes_on_disk,
+        "damaged_records": cache.damaged_records,
+        "damaged_stores": cache.damaged_stores,
+        "evicted": cache.evicted,
+    })
+}
+
+fn cache_lines(cache: &proto::CacheStatsResponse) {
+    println!(
+        "  cache      {} verdicts in memory, {} answered from them",
+        cache.verdicts, cache.verdict_hits
+    );
+    println!(
+        "             {} answered from stored evidence, {} gathered",
+        cache.evidence_hits, cache.gathers
+    );
+    let state = if cache.degraded {
+        bad(&cache.evidence_state)
+    } else {
+        cache.evidence_state.clone()
+    };
+    println!(
+        "  evidence   {state}; of {} images, {} of {} KiB, {} KiB on disk, {} evicted",
+        cache.evidence_images,
+        cache.evidence_bytes.div_ceil(1024),
+        cache.evidence_bytes_limit.div_ceil(1024),
+        cache.bytes_on_disk.div_ceil(1024),
+        cache.evicted
+    );
+    if cache.damaged_records + cache.damaged_stores > 0 {
+        let word = warn("damaged   ");
+        println!(
+            "  {word} {} records were dropped, {} whole stores moved aside; evidence is gathered again",
+            cache.damaged_records, cache.damaged_stores
+        );
+    }
+}
+
+fn outcome_word(outcome: proto::StepOutcome) -> &'static str {
+    match outcome {
+        proto::StepOutcome::Unspecified => "unknown",
+        proto::StepOutcome::Passed => "passed",
+        proto::StepOutcome::Failed => "failed",
+        proto::StepOutcome::Logged => "failed, only logged",
+        proto::StepOutcome::Skipped => "skipped",
+        proto::StepOutcome::NotReached => "not reached",
+    }
+}
+
+fn outcome(outcome: proto::StepOutcome) -> String {
+    let word = outcome_word(outcome);
+    match outcome {
+        proto::StepOutcome::Passed => good(word),
+        proto::StepOutcome::Logged => warn(word),
+        proto::StepOutcome::Failed => bad(word),
+        _ => word.to_owned(),
+    }
+}
+
+/// Unix seconds as a time for people; 0 is never.
+fn time(seconds: i64) -> String {
+    if seconds == 0 {
+        return String::new();
+    }
+    Timestamp::from_second(seconds)
+        .map(|time| time.to_string())
+        .unwrap_or_default()
+}
+
+fn good(word: &str) -> String {
+    coloured(word, "32")
+}
+
+fn warn(word: &str) -> String {
+    coloured(word, "33")
+}
+
+fn bad(word: &str) -> String {
+    coloured(word, "31")
+}
+
+fn coloured(word: &str, colour: &str) -> String {
+    if stdout().is_terminal() {
+        format!("\x1b[{colour}m{word}\x1b[0m")
+    } else {
+        word.to_owned()
+    }
+}

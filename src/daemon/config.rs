@@ -1,0 +1,322 @@
+//! The daemon's configuration, `/etc/assayd/config.toml`.
+//!
+//! A missing file is the default configuration. An unknown key is an error: a misspelt setting that is silently
+//! ignored protects nobody.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use assay_verify::limits::{DEFAULT_CACHE_SIZE, MAX_POLICY_SIZE};
+use assay_verify::reference::canonical_host;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::fetch::{Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
+
+/// Where the configuration is read from, unless told.
+pub const DEFAULT_PATH: &str = "/etc/assayd/config.toml";
+
+/// The configuration. Every setting has a default.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The socket that hooks ask.
+    pub verifier_socket: PathBuf,
+    /// The socket that assayctl asks.
+    pub control_socket: PathBuf,
+    /// The mode of both sockets: 0600 or 0660, in octal.
+    pub socket_mode: SocketMode,
+    /// Users that may connect, by uid.
+    pub allowed_users: Vec<u32>,
+    /// Where evidence is kept.
+    pub state_directory: PathBuf,
+    /// The policy document.
+    pub policy: PathBuf,
+    /// Bytes of evidence on disk.
+    pub cache_size: u64,
+    /// Where logs go.
+    pub log: LogTarget,
+    /// Registries that need more than their name.
+    pub registry: Vec<Registry>,
+}
+
+/// Where logs go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogTarget {
+    /// The journal when standard error leads there, standard error otherwise.
+    #[default]
+    Auto,
+    /// The journal, natively.
+    Journald,
+    /// Standard error.
+    Stderr,
+}
+
+/// The mode of the sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum SocketMode {
+    /// 0600: the daemon's user only, and root.
+    Owner,
+    /// 0660: its group too.
+    Group,
+}
+
+impl SocketMode {
+    /// The permission bits.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Group => 0o660,
+        }
+    }
+}
+
+impl TryFrom<String> for SocketMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match text.as_str() {
+            "0600" => Ok(Self::Owner),
+            "0660" => Ok(Self::Group),
+            _ => Err("socket_mode is \"0600\" or \"0660\"".to_owned()),
+        }
+    }
+}
+
+/// A registry that needs more than its name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// The host, with its port.
+    pub host: String,
+    /// Speak plain HTTP to it.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// Certificate authorities to trust for it beside the system's, PEM files.
+    #[serde(default)]
+    pub ca: Vec<PathBuf>,
+    /// The user to authenticate as.
+    pub username: Option<String>,
+    /// The file that holds the password or token; its trailing newline does not count.
+    pub password_file: Option<PathBuf>,
+    /// Hosts of token servers, beside the registry's own, that receive the credentials.
+    #[serde(default)]
+    pub token_realms: BTreeSet<String>,
+    /// Whether redirects and token servers of this registry may lead to private addresses.
+    #[serde(default)]
+    pub private_addresses: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            verifier_socket: "/run/assayd/verifier.sock".into(),
+            control_socket: "/run/assayd/control.sock".into(),
+            socket_mode: SocketMode::Owner,
+            allowed_users: vec![0],
+            state_directory: "/var/lib/assayd".into(),
+            policy: "/etc/assayd/policy.toml".into(),
+            cache_size: DEFAULT_CACHE_SIZE,
+            log: LogTarget::Auto,
+            registry: Vec::new(),
+        }
+    }
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The document is malformed.
+    #[error("{path}:{line}:{column}: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// The settings contradict each other.
+    #[error("{path}: {message}")]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the way out.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads the configuration. A missing file at the default path is the default configuration; a missing file that was
+    /// asked for by name is an error.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read or is malformed.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let (path, named) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
+        match fs::read_to_string(path) {
+            Ok(text) => Ok(Self::parse(path, &text)?.relative_to(path.parent().unwrap_or(Path::new("")))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !named => Ok(Self::default()),
+            Err(error) => Err(ConfigError::Read {
+                path: path.into(),
+                error,
+            }),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            ConfigError::Parse {
+                path: path.into(),
+                line: before.matches('\n').count() + 1,
+                column: before.chars().rev().take_while(|character| *character != '\n').count() + 1,
+                message: error.message().to_owned(),
+            }
+        })?;
+        let invalid = |message: String| ConfigError::Invalid {
+            path: path.into(),
+            message,
+        };
+        if config.verifier_socket == config.control_socket {
+            return Err(invalid(
+                "verifier_socket and control_socket are the same path".to_owned(),
+            ));
+        }
+        let mut hosts = BTreeSet::new();
+        for registry in &config.registry {
+            if !hosts.insert(canonical_host(&registry.host)) {
+                return Err(invalid(format!("registry {} is configured twice", registry.host)));
+            }
+            if registry.username.is_some() != registry.password_file.is_some() {
+                return Err(invalid(format!(
+                    "registry {}: username and password_file belong together, one is missing",
+                    registry.host
+                )));
+            }
+        }
+        Ok(config)
+    }
+
+    /// Paths in the document are relative to its folder.
+    fn relative_to(mut self, folder: &Path) -> Self {
+        let registries = self
+            .registry
+            .iter_mut()
+            .flat_map(|registry| registry.ca.iter_mut().chain(&mut registry.password_file));
+        let own = [
+            &mut self.verifier_socket,
+            &mut self.control_socket,
+            &mut self.state_directory,
+            &mut self.policy,
+        ];
+        for path in own.into_iter().chain(registries) {
+            *path = folder.join(&*path);
+        }
+        self
+    }
+
+    /// Reads the files that the registries name, and hands the fetcher what it needs.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn fetch(&self) -> Result<FetchConfig, ConfigError> {
+        let read = |path: &PathBuf| {
+            let read = |error| ConfigError::Read {
+                path: path.clone(),
+                error,
+            };
+            let size = fs::metadata(path).map_err(read)?.len();
+            if size > MAX_POLICY_SIZE as u64 {
+                let message = format!("has {size} bytes, more than {MAX_POLICY_SIZE}");
+                return Err(ConfigError::Invalid {
+                    path: path.clone(),
+                    message,
+                });
+            }
+            fs::read(path).map_err(read)
+        };
+        let registries = self.registry.iter().map(|registry| {
+            let credentials = match (&registry.username, &registry.password_file) {
+                (Some(username), Some(file)) => {
+                    let secret = String::from_utf8_lossy(&read(file)?)
+                        .trim_end_matches(['\r', '\n'])
+                        .to_owned();
+                    Some(Credentials {
+                        username: username.clone(),
+                        secret: Secret::new(secret),
+                    })
+                }
+                _ => None,
+            };
+            let extra_ca = registry.ca.iter().map(read).collect::<Result<_, _>>()?;
+            let config = RegistryConfig {
+                plain_http: registry.plain_http,
+                extra_ca,
+                credentials,
+                private_addresses: registry.private_addresses,
+                token_realms: registry.token_realms.clone(),
+            };
+            Ok((canonical_host(&registry.host), config))
+        });
+        Ok(FetchConfig {
+            registries: registries.collect::<Result<_, _>>()?,
+            proxy_hosts: proxy_hosts(std::env::vars()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(Path::new("config.toml"), text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_document_is_the_default_configuration() {
+        let config = parse("").unwrap();
+        assert_eq!(config.verifier_socket, Path::new("/run/assayd/verifier.sock"));
+        assert_eq!(config.allowed_users, [0]);
+        assert_eq!(config.socket_mode.bits(), 0o600);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place() {
+        let error = parse("policy = \"p\"\nverifer_socket = \"x\"\n").unwrap_err();
+        assert!(
+            error.starts_with("config.toml:2:1: unknown field `verifer_socket`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn refuses_half_a_credential_and_a_registry_named_twice() {
+        let half = parse("[[registry]]\nhost = \"r.example\"\nusername = \"u\"\n").unwrap_err();
+        assert!(half.contains("password_file"), "{half}");
+        let twice = parse("[[registry]]\nhost = \"r.example\"\n[[registry]]\nhost = \"R.example:443\"\n").unwrap_err();
+        assert!(twice.contains("configured twice"), "{twice}");
+    }
+
+    #[test]
+    fn refuses_a_socket_mode_for_everyone() {
+        assert!(parse("socket_mode = \"0666\"").unwrap_err().contains("0660"));
+    }
+}

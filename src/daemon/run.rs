@@ -1,0 +1,147 @@
+//! The daemon's life: build, serve, reload, drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use assay_proto::v1::control_server::ControlServer;
+use assay_proto::v1::image_verifier_server::ImageVerifierServer;
+use assay_verify::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
+use tracing::{info, warn};
+
+use crate::admission::Admission;
+use crate::admission::events::{STARTED, STOPPED};
+use crate::cache::evidence::{EvidenceOptions, EvidenceStore};
+use crate::daemon::config::Config;
+use crate::daemon::watch::watch as watch_files;
+use crate::fetch::{Client, ProcessMemory};
+use crate::hooks::control::ControlService;
+use crate::hooks::socket;
+use crate::hooks::verifier::VerifierService;
+use crate::trust::TrustState;
+
+/// A question on the wire: two short strings and a descriptor.
+const MAX_QUESTION_SIZE: usize = 64 * 1024;
+
+/// How long the questions under way have to finish when the daemon stops. A hook gives up at 8 s.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads.
+///
+/// # Errors
+///
+/// When a socket cannot be served or the configuration cannot be used. A broken policy is no such error: the daemon
+/// runs, denies with `policy-invalid`, and takes the policy up as soon as it is mended.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let started_at = Timestamp::now();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+
+    let verifier_socket = socket::bind(&config.verifier_socket, config.socket_mode.bits())?;
+    let control_socket = socket::bind(&config.control_socket, config.socket_mode.bits())?;
+
+    let registries = Client::new(config.fetch()?, ProcessMemory::default()).context("the registry client")?;
+    let options = EvidenceOptions {
+        limit: config.cache_size,
+        ..EvidenceOptions::new(&config.state_directory)
+    };
+    let evidence = EvidenceStore::open(options).context("the thread of the evidence store")?;
+    let trust = Arc::new(TrustState::new(&config.policy, nix::unistd::geteuid().as_raw()));
+    let admission = Admission::new(trust, registries, evidence, Timestamp::now);
+    let loading = admission.clone();
+    tokio::task::spawn_blocking(move || loading.reload("start"))
+        .await
+        .context("loading the policy")?;
+
+    let users: Arc<[u32]> = config.allowed_users.into();
+    let (stop, stopping) = watch::channel(());
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let verifier =
+        ImageVerifierServer::new(VerifierService::new(admission.clone())).max_decoding_message_size(MAX_QUESTION_SIZE);
+    let verifying = Server::builder()
+        .add_service(health_service)
+        .add_service(verifier)
+        .serve_with_incoming_shutdown(
+            socket::accept(verifier_socket, users.clone()),
+            stopped(stopping.clone()),
+        );
+    let control = ControlServer::new(ControlService::new(admission.clone(), started_at))
+        .max_decoding_message_size(MAX_QUESTION_SIZE);
+    let controlling = Server::builder()
+        .add_service(control)
+        .serve_with_incoming_shutdown(socket::accept(control_socket, users), stopped(stopping));
+    let mut serving = tokio::spawn(async move { tokio::try_join!(verifying, controlling) });
+    tokio::spawn(watch_files(admission.clone()));
+    tokio::spawn(report_health(health, admission.clone()));
+
+    info!(
+        message_id = STARTED,
+        "assayd {} answers on {}",
+        env!("CARGO_PKG_VERSION"),
+        config.verifier_socket.display()
+    );
+    notify_systemd(&[sd_notify::NotifyState::Ready]);
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {
+                let admission = admission.clone();
+                // A panic while loading leaves the policy in force as it is.
+                let _ = tokio::task::spawn_blocking(move || admission.reload("SIGHUP")).await;
+            }
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            ended = &mut serving => {
+                ended.context("a service ended unexpectedly")?.context("a socket failed")?;
+                anyhow::bail!("the services ended without being asked to");
+            }
+        }
+    }
+    notify_systemd(&[sd_notify::NotifyState::Stopping]);
+    info!(
+        message_id = STOPPED,
+        "assayd stops: the questions under way are answered first"
+    );
+    drop(stop);
+    if tokio::time::timeout(DRAIN_TIMEOUT, serving).await.is_err() {
+        warn!(
+            message_id = STOPPED,
+            "some questions were not answered within {} s",
+            DRAIN_TIMEOUT.as_secs()
+        );
+    }
+    admission.evidence().shut_down().await;
+    // The socket files stay: where systemd does not own them, the next start replaces them.
+    Ok(())
+}
+
+/// Ends when the sender is dropped.
+async fn stopped(mut stopping: watch::Receiver<()>) {
+    while stopping.changed().await.is_ok() {}
+}
+
+/// The verifier is healthy while a policy is in force.
+async fn report_health(health: HealthReporter, admission: Admission) {
+    let mut reloads = admission.reloads();
+    loop {
+        if admission.trust().current().is_some() {
+            health.set_serving::<ImageVerifierServer<VerifierService>>().await;
+        } else {
+            health.set_not_serving::<ImageVerifierServer<VerifierService>>().await;
+        }
+        if reloads.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells systemd, where it asked to be told.
+fn notify_systemd(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        warn!("systemd could not be notified: {error}");
+    }
+}

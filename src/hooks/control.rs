@@ -1,0 +1,253 @@
+//! The service that assayctl asks: `assayd.v1.Control`.
+
+use std::sync::atomic::Ordering;
+
+use assay_proto::v1 as proto;
+use assay_proto::v1::control_server::Control;
+use assay_verify::Timestamp;
+use assay_verify::judge::{AuthorityReport, Finding};
+use assay_verify::limits::GATHER_DEADLINE;
+use assay_verify::notation::signature::{SignatureJudgement, StepOutcome, StepReport};
+use assay_verify::reference::Reference;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::verifier::response;
+use crate::admission::{Admission, CacheState, Decision, Explanation, Hook, Outcome, Question};
+use crate::trust::TrustState;
+
+/// Answers assayctl.
+#[derive(Clone)]
+pub struct ControlService {
+    admission: Admission,
+    started_at: Timestamp,
+}
+
+impl ControlService {
+    /// Answers from `admission`.
+    pub fn new(admission: Admission, started_at: Timestamp) -> Self {
+        Self { admission, started_at }
+    }
+
+    fn cache(&self) -> proto::CacheStatsResponse {
+        let evidence = self.admission.evidence().stats();
+        let statistics = self.admission.statistics();
+        proto::CacheStatsResponse {
+            verdicts: self.admission.cached_verdicts() as u64,
+            verdict_hits: statistics.verdict_hits.load(Ordering::Relaxed),
+            evidence_hits: statistics.evidence_hits.load(Ordering::Relaxed),
+            gathers: statistics.gathers.load(Ordering::Relaxed),
+            evidence_state: evidence.state.to_string(),
+            degraded: evidence.state.is_degraded(),
+            evidence_images: evidence.images,
+            evidence_bytes: evidence.bytes,
+            evidence_bytes_limit: evidence.limit,
+            bytes_on_disk: evidence.bytes_on_disk,
+            damaged_records: evidence.damaged_records,
+            damaged_stores: evidence.damaged_stores,
+            evicted: evidence.evicted,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Control for ControlService {
+    async fn status(&self, _: Request<proto::StatusRequest>) -> Result<Response<proto::StatusResponse>, Status> {
+        let statistics = self.admission.statistics();
+        let last_verdict_at = Hook::ALL
+            .into_iter()
+            .filter_map(|hook| Some((hook.as_str().to_owned(), statistics.last_verdict_at(hook)?)))
+            .collect();
+        Ok(Response::new(proto::StatusResponse {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process_id: std::process::id(),
+            started_at: self.started_at.as_second(),
+            policy: Some(policy_status(self.admission.trust())),
+            admitted: statistics.admitted.load(Ordering::Relaxed),
+            denied: statistics.denied.load(Ordering::Relaxed),
+            last_verdict_at,
+            cache: Some(self.cache()),
+        }))
+    }
+
+    async fn reload(&self, _: Request<proto::ReloadRequest>) -> Result<Response<proto::ReloadResponse>, Status> {
+        let admission = self.admission.clone();
+        let accepted = tokio::task::spawn_blocking(move || admission.reload("assayctl reload"))
+            .await
+            .map_err(|_| Status::internal("the reload failed unexpectedly: the journal has the error"))?;
+        Ok(Response::new(proto::ReloadResponse {
+            accepted,
+            policy: Some(policy_status(self.admission.trust())),
+        }))
+    }
+
+    async fn show_policy(
+        &self,
+        _: Request<proto::ShowPolicyRequest>,
+    ) -> Result<Response<proto::ShowPolicyResponse>, Status> {
+        let snapshot = self
+            .admission
+            .trust()
+            .current()
+            .ok_or_else(|| Status::failed_precondition("there is no good policy"))?;
+        Ok(Response::new(proto::ShowPolicyResponse {
+            revision: snapshot.revision().to_owned(),
+            path: snapshot.path.display().to_string(),
+            document: snapshot.document.to_string(),
+        }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<proto::ExplainRequest>,
+    ) -> Result<Response<proto::ExplainResponse>, Status> {
+        let text = request.into_inner().reference;
+        let reference: Reference = text
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        let registries = self.admission.registries();
+        let budget = registries.budget(Instant::now() + GATHER_DEADLINE);
+        let descriptor = registries
+            .resolve(&reference, &budget)
+            .await
+            .map_err(|error| Status::unavailable(format!("{}: {error}", error.code())))?;
+        let question = Question {
+            repository: reference.repository.clone(),
+            descriptor,
+            hook: Hook::Control,
+        };
+        let explanation = self.admission.explain(&question).await;
+        Ok(Response::new(explained(&reference, &question, &explanation)))
+    }
+
+    async fn cache_stats(
+        &self,
+        _: Request<proto::CacheStatsRequest>,
+    ) -> Result<Response<proto::CacheStatsResponse>, Status> {
+        Ok(Response::new(self.cache()))
+    }
+
+    async fn clear_cache(
+        &self,
+        _: Request<proto::ClearCacheRequest>,
+    ) -> Result<Response<proto::ClearCacheResponse>, Status> {
+        let verdicts = self.admission.cached_verdicts() as u64;
+        let evidence_images = self.admission.evidence().stats().images;
+        self.admission
+            .clear_cache()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(proto::ClearCacheResponse {
+            verdicts,
+            evidence_images,
+        }))
+    }
+}
+
+fn policy_status(trust: &TrustState) -> proto::PolicyStatus {
+    let current = trust.current();
+    let rejected = trust.rejected();
+    let lines =
+        |diagnostics: &[assay_verify::document::Diagnostic]| diagnostics.iter().map(ToString::to_string).collect();
+    proto::PolicyStatus {
+        revision: current
+            .as_ref()
+            .map(|snapshot| snapshot.revision().to_owned())
+            .unwrap_or_default(),
+        path: trust.path().display().to_string(),
+        loaded_at: current.as_ref().map_or(0, |snapshot| snapshot.loaded_at.as_second()),
+        rules: count(current.as_ref().map_or(0, |snapshot| snapshot.policy.rules().len())),
+        authorities: count(
+            current
+                .as_ref()
+                .map_or(0, |snapshot| snapshot.policy.authorities().len()),
+        ),
+        warnings: current
+            .as_ref()
+            .map(|snapshot| lines(&snapshot.warnings))
+            .unwrap_or_default(),
+        rejected_errors: rejected
+            .as_ref()
+            .map(|rejected| lines(&rejected.diagnostics))
+            .unwrap_or_default(),
+        rejected_at: rejected.as_ref().map_or(0, |rejected| rejected.at.as_second()),
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// An explanation on the wire. assayctl shows the same for a judgement that it made itself, offline.
+pub fn explained(reference: &Reference, question: &Question, explanation: &Explanation) -> proto::ExplainResponse {
+    let verdict = std::sync::Arc::new(explanation.verdict.clone());
+    let cache = match &explanation.verdict.outcome {
+        Outcome::Admit(_) | Outcome::Audited(_) | Outcome::Deny(_) if explanation.authorities.is_empty() => {
+            CacheState::NotNeeded
+        }
+        _ => CacheState::Gathered,
+    };
+    // An explanation decides nothing, so its id is nil and leads to no journal entry.
+    let decision = Decision {
+        id: Uuid::nil(),
+        verdict,
+        cache,
+        duration: std::time::Duration::ZERO,
+    };
+    proto::ExplainResponse {
+        verdict: Some(proto::VerifyResponse {
+            decision_id: String::new(),
+            ..response(&decision)
+        }),
+        reference: reference.to_string(),
+        descriptor: Some(proto::Descriptor {
+            media_type: question.descriptor.media_type.to_string(),
+            digest: question.descriptor.digest.to_string(),
+            size: question.descriptor.size,
+        }),
+        authorities: explanation.authorities.iter().map(authority).collect(),
+        advice: explanation.advice.clone(),
+        skipped: explanation.skipped.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn authority(report: &AuthorityReport) -> proto::AuthorityReport {
+    let shortcoming = report.shortcoming();
+    proto::AuthorityReport {
+        authority: report.authority.clone(),
+        satisfied: report.satisfied,
+        code: shortcoming
+            .as_ref()
+            .map(|(code, _)| code.to_string())
+            .unwrap_or_default(),
+        reason: shortcoming.map(|(_, reason)| reason).unwrap_or_default(),
+        signatures: match &report.finding {
+            Finding::NotApplicable(_) | Finding::Skipped => Vec::new(),
+            Finding::Signatures(judgements) => judgements.iter().map(signature).collect(),
+        },
+    }
+}
+
+fn signature(judgement: &SignatureJudgement) -> proto::SignatureReport {
+    proto::SignatureReport {
+        digest: judgement.manifest.to_string(),
+        verified: judgement.result.is_ok(),
+        steps: judgement.steps.iter().map(step).collect(),
+    }
+}
+
+fn step(report: &StepReport) -> proto::StepReport {
+    let (outcome, detail) = match &report.outcome {
+        StepOutcome::Passed(found) => (proto::StepOutcome::Passed, found.clone()),
+        StepOutcome::Logged(failure) => (proto::StepOutcome::Logged, failure.to_string()),
+        StepOutcome::Skipped => (proto::StepOutcome::Skipped, String::new()),
+        StepOutcome::Failed(failure) => (proto::StepOutcome::Failed, failure.to_string()),
+        StepOutcome::NotReached => (proto::StepOutcome::NotReached, String::new()),
+    };
+    proto::StepReport {
+        step: report.step.as_str().to_owned(),
+        outcome: outcome.into(),
+        detail,
+    }
+}

@@ -1,0 +1,5 @@
+//! What asks for verdicts: the gRPC services on their unix sockets.
+
+pub mod control;
+pub mod socket;
+pub mod verifier;
