@@ -1,0 +1,123 @@
+//! Who may use whom. The crate border guards `assay-verify`; this table guards the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each module of the daemon, and the modules it may use beside itself.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("trust", &[]),
+    ("fetch", &[]),
+    ("cache", &[]),
+    ("admission", &["cache", "fetch", "trust"]),
+    // `daemon::config` is data: where the sockets are, which registries there are.
+    ("hooks", &["admission", "cache", "fetch", "trust"]),
+    (
+        "ctl",
+        &["admission", "cache", "daemon::config", "fetch", "hooks", "trust"],
+    ),
+    ("daemon", &["admission", "cache", "fetch", "hooks", "trust"]),
+];
+
+/// Crates that the pure core must never reach.
+const IMPURE: &[&str] = &[
+    "hyper", "mio", "nix", "reqwest", "rustix", "socket2", "tokio", "tracing",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display())) {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The paths that a source names after `crate::`, as `module` and `module::submodule`.
+fn used(text: &str) -> BTreeSet<String> {
+    let mut used = BTreeSet::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.starts_with("//")) {
+        for after in line.split("crate::").skip(1) {
+            let path: String = after
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
+                .collect();
+            used.insert(path);
+        }
+    }
+    used
+}
+
+#[test]
+fn modules_use_only_what_is_below_them() {
+    let table: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    for (module, allowed) in &table {
+        for file in sources(&root().join("src").join(module)) {
+            for path in used(&fs::read_to_string(&file).unwrap()) {
+                let top = path.split("::").next().unwrap();
+                let fits = |entry: &&str| top == *entry || path == **entry || path.starts_with(&format!("{entry}::"));
+                assert!(
+                    top == *module || !table.contains_key(top) || allowed.iter().any(fits),
+                    "{} uses crate::{path}, which {module} may not",
+                    file.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_names_every_module() {
+    let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let modules: BTreeSet<&str> = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    assert_eq!(modules, ALLOWED.iter().map(|(module, _)| *module).collect());
+}
+
+#[test]
+fn the_hook_uses_the_protocol_alone() {
+    for file in sources(&root().join("src/bin/assay-verifier")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for forbidden in ["assayd::", "assay_verify::"] {
+            assert!(!text.contains(forbidden), "{} uses {forbidden}", file.display());
+        }
+    }
+}
+
+#[test]
+fn the_pure_core_reaches_no_input_or_output() {
+    let output = std::process::Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--package",
+            "assay-verify",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+        ])
+        .current_dir(root())
+        .output()
+        .expect("cargo tree runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    for line in tree.lines() {
+        let name = line.split(' ').next().unwrap();
+        assert!(
+            !IMPURE.contains(&name),
+            "assay-verify reaches {name}: cargo tree -p assay-verify -i {name}"
+        );
+    }
+}
