@@ -3,6 +3,8 @@
 //! The grammar is that of the distribution project, as oci-spec implements it, Docker's short names included. On top,
 //! names are made canonical, so that one repository has one name: the host in lower case and without `:443`, and
 //! docker.io under all its names. A rule compares canonical names only.
+//!
+//! Where oci-spec and containerd would disagree on which registry a name belongs to, the name is refused.
 
 use std::fmt;
 use std::str::FromStr;
@@ -51,7 +53,7 @@ impl FromStr for Repository {
     /// Parses a repository; a tag or digest is refused.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let last = text.rsplit('/').next().unwrap_or(text);
-        if text.contains('@') || (text.contains('/') && last.contains(':')) {
+        if text.contains('@') || last.contains(':') {
             return Err(ParseReferenceError::NotARepository(text.into()));
         }
         text.parse::<Reference>().map(|reference| reference.repository)
@@ -108,7 +110,17 @@ impl FromStr for Reference {
             None => (text, None),
         };
         let wire: WireReference = name.parse().map_err(|error| malformed(&format!("{error}")))?;
-        let path = wire.repository();
+        let host = canonical_host(wire.registry());
+        // Official images live below library, whichever of Docker Hub's names is written.
+        let path = match wire.repository() {
+            path if host == DOCKER_HUB && !path.contains('/') => format!("library/{path}"),
+            path => path.to_owned(),
+        };
+        // A first component in upper case is a host for containerd (distribution's reference grammar: a path has none),
+        // a folder on Docker Hub for oci-spec.
+        if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(malformed("a registry without a dot or port must be in lower case"));
+        }
         if path.len() > MAX_REPOSITORY_LENGTH {
             return Err(malformed("the repository is longer than 255 bytes"));
         }
@@ -120,7 +132,7 @@ impl FromStr for Reference {
             .map(Into::into);
         Ok(Self {
             repository: Repository {
-                host: canonical_host(wire.registry()).into(),
+                host: host.into(),
                 path: path.into(),
             },
             tag,
@@ -186,6 +198,20 @@ mod tests {
             None,
             None,
         );
+        for alias in [
+            "index.docker.io",
+            "registry-1.docker.io",
+            "Docker.IO",
+            "docker.io:443",
+            "INDEX.docker.io:443",
+        ] {
+            check(
+                &format!("{alias}/alpine:3"),
+                "docker.io/library/alpine",
+                Some("3"),
+                None,
+            );
+        }
     }
 
     #[test]
@@ -225,6 +251,8 @@ mod tests {
             "https://a.example/b",
             "a.example/b:t\u{202e}",
             "a.example./b",
+            "Registry/app",
+            "LOCALHOST/app",
         ] {
             assert!(text.parse::<Reference>().is_err(), "{text}");
         }
@@ -240,7 +268,9 @@ mod tests {
             "a.example:5000/b".parse::<Repository>().unwrap().to_string(),
             "a.example:5000/b"
         );
-        assert!("a.example/b:c".parse::<Repository>().is_err());
+        for text in ["a.example/b:c", "alpine:3", "registry:5000"] {
+            assert!(text.parse::<Repository>().is_err(), "{text}");
+        }
         assert!(format!("a.example/b@{DIGEST}").parse::<Repository>().is_err());
     }
 }
