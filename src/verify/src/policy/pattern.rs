@@ -5,7 +5,7 @@
 //! | `registry.example/team/app` | this one |
 //! | `registry.example/team/app-*` | `*` is any text, also none, within a segment |
 //! | `registry.example/team/**` | `**` is one or more whole segments |
-//! | `*.corp.example/app` | `*` in the host is exactly one whole label, among others |
+//! | `*.corp.example/app` | `*` in the host is exactly one whole label, among others; a port is written out |
 //! | `**` | every repository |
 //!
 //! Names are canonical on both sides: `alpine` is `docker.io/library/alpine`. A pattern never names a tag or digest: a
@@ -139,13 +139,20 @@ impl Pattern {
     }
 }
 
-/// Label by label; the port belongs to the last.
+/// Label by label, and the same port or none: a wildcard stands for a name, never for a port.
 fn labels_match(pattern: &str, host: &str) -> bool {
+    let (pattern, port) = split_port(pattern);
+    let (host, other_port) = split_port(host);
     let mut labels = host.split('.');
     let all = pattern
         .split('.')
         .all(|expected| labels.next().is_some_and(|label| expected == "*" || expected == label));
-    all && labels.next().is_none()
+    all && labels.next().is_none() && port == other_port
+}
+
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    host.split_once(':')
+        .map_or((host, None), |(name, port)| (name, Some(port)))
 }
 
 /// Pieces of segments between `**`, each as far left as possible: the first at the start, the last at the end.
@@ -379,6 +386,20 @@ mod tests {
             &["docker.io/nginx/nginx", "nginxinc/nginx"],
         );
         check("docker.io/*", &["alpine"], &["grafana/grafana"]);
+    }
+
+    #[test]
+    fn a_wildcard_label_stands_for_no_port() {
+        check(
+            "registry.*/app",
+            &["registry.example/app"],
+            &["registry.example:5000/app", "registry.corp.example/app"],
+        );
+        check(
+            "registry.*:5000/app",
+            &["registry.example:5000/app"],
+            &["registry.example/app", "registry.example:5001/app"],
+        );
     }
 
     #[test]
