@@ -4,28 +4,34 @@ use std::fmt;
 
 use crate::limits::MAX_SHOWN_LENGTH;
 
-/// Text from outside. It is compared as it came, and shown only escaped: everything but printable ASCII, and the
-/// backslash itself, becomes an escape, and what is shown stops at [`MAX_SHOWN_LENGTH`] bytes. So no terminal, journal or
-/// `kubectl describe` receives a control sequence, a newline or a bidirectional mark from outside.
+/// Text from outside, for showing only: everything but printable ASCII, and the backslash itself, becomes an escape, and
+/// what is shown stops at [`MAX_SHOWN_LENGTH`] bytes. So no terminal, journal or `kubectl describe` receives a control
+/// sequence, a newline or a bidirectional mark from outside.
+///
+/// Only as much is kept as could be shown: a judgement keeps the failures of a hundred signatures, and each of them may
+/// quote a megabyte. So texts that differ only behind that are equal, and nothing may be decided by comparing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Untrusted(String);
+pub struct Untrusted(Box<str>);
+
+/// Twice the shown length is enough to show it, and that there is more: no character is shown in less bytes than half of
+/// its own.
+const KEPT: usize = 2 * MAX_SHOWN_LENGTH;
 
 impl Untrusted {
-    /// Takes the text as it is.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    /// Takes the text, as far as it could be shown.
+    pub fn new(text: impl AsRef<str>) -> Self {
+        let text = text.as_ref();
+        if text.len() <= KEPT {
+            return Self(text.into());
+        }
+        let end = (0..=KEPT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        Self(text.get(..end).unwrap_or_default().into())
     }
 
     /// Takes bytes that should be text; what is not UTF-8 is replaced.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        // Twice the shown length is enough: what is cut off here could never be shown.
-        let head = bytes.get(..2 * MAX_SHOWN_LENGTH).unwrap_or(bytes);
-        Self(String::from_utf8_lossy(head).into_owned())
-    }
-
-    /// The raw text, for comparing. Never for showing.
-    pub fn raw(&self) -> &str {
-        &self.0
+        let head = bytes.get(..KEPT).unwrap_or(bytes);
+        Self::new(String::from_utf8_lossy(head))
     }
 }
 
@@ -37,7 +43,7 @@ impl From<&str> for Untrusted {
 
 impl From<String> for Untrusted {
     fn from(text: String) -> Self {
-        Self(text)
+        Self::new(text)
     }
 }
 
@@ -114,6 +120,19 @@ mod tests {
         assert_eq!(one_line(r"by CN=a\u{1b}", 80), r"by CN=a\u{1b}");
         assert_eq!(one_line("a\nb\u{e9}", 80), "a?b?");
         assert_eq!(one_line(&"\u{e9}".repeat(80), 80), format!("{}...", "?".repeat(77)));
+    }
+
+    #[test]
+    fn keeps_no_more_than_could_be_shown() {
+        for piece in ["x", "\u{e9}", "\u{20ac}", "\u{1f600}", "\\"] {
+            let long = Untrusted::from(piece.repeat(1024 * 1024));
+            assert!(long.0.len() <= 2 * MAX_SHOWN_LENGTH, "{piece}");
+            assert_eq!(
+                long.to_string(),
+                escape(&piece.repeat(1024), MAX_SHOWN_LENGTH),
+                "{piece}"
+            );
+        }
     }
 
     #[test]
