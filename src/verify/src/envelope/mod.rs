@@ -249,7 +249,10 @@ impl EnvelopeError {
                 | Self::TooManyValues
                 | Self::Chain(ChainError::TooLong(_))
                 | Self::Certificate {
-                    cause: ParseCertificateError::TooLarge(_) | ParseCertificateError::TooManyExtensions(_),
+                    cause: ParseCertificateError::TooLarge(_)
+                        | ParseCertificateError::TooManyAttributes(_)
+                        | ParseCertificateError::TooManyExtensions(_)
+                        | ParseCertificateError::TooManyPurposes(_),
                     ..
                 }
         )

@@ -104,6 +104,12 @@ pub enum ParseCertificateError {
     /// More than [`MAX_ATTRIBUTES`].
     #[error("the certificate has {0} extensions, more than {MAX_ATTRIBUTES}")]
     TooManyExtensions(usize),
+    /// A subject of more than [`MAX_ATTRIBUTES`].
+    #[error("the certificate's subject has {0} attributes, more than {MAX_ATTRIBUTES}")]
+    TooManyAttributes(usize),
+    /// An extended key usage of more than [`MAX_ATTRIBUTES`].
+    #[error("the certificate's extended key usage has {0} purposes, more than {MAX_ATTRIBUTES}")]
+    TooManyPurposes(usize),
     /// An extension that judging reads is malformed.
     #[error("the certificate's extension {0} is malformed")]
     MalformedExtension(ObjectIdentifier),
@@ -333,6 +339,11 @@ impl Parsed {
             return Err(ParseCertificateError::TwoSignatureAlgorithms);
         }
         let subject = Name::from_der(der.get(wire.subject.clone()).unwrap_or_default()).map_err(malformed)?;
+        // An empty set counts, too: parsed, it takes more memory than its two bytes.
+        let attributes = subject.iter_rdn().map(|set| set.len().max(1)).sum();
+        if attributes > MAX_ATTRIBUTES {
+            return Err(ParseCertificateError::TooManyAttributes(attributes));
+        }
         let octets = |bits: BitStringRef<'_>| {
             bits.as_bytes()
                 .map(Box::from)
@@ -378,7 +389,14 @@ impl Extensions {
                     extensions.basic_constraints = Some(constraints);
                 }
                 rfc5280::ID_CE_KEY_USAGE => extensions.key_usage = Some(value(extension)?),
-                rfc5280::ID_CE_EXT_KEY_USAGE => extensions.extended_key_usage = Some(value(extension)?),
+                rfc5280::ID_CE_EXT_KEY_USAGE => {
+                    let purposes: Marked<ExtendedKeyUsage> = value(extension)?;
+                    // Parsed, a purpose takes ten times the memory of its encoding.
+                    if purposes.value.0.len() > MAX_ATTRIBUTES {
+                        return Err(ParseCertificateError::TooManyPurposes(purposes.value.0.len()));
+                    }
+                    extensions.extended_key_usage = Some(purposes);
+                }
                 rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS | rfc5280::ID_CE_FRESHEST_CRL => {
                     extensions.names_revocation_source = true;
                 }
