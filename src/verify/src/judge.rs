@@ -169,7 +169,8 @@ pub enum Finding {
     NotApplicable(String),
     /// The level is skip.
     Skipped,
-    /// The signatures that were judged: all, or all up to the first that satisfies.
+    /// The signatures that were judged: all, or all up to the first that satisfies. Of those whose lack of authenticity
+    /// the level only logs, the first.
     Signatures(Vec<SignatureJudgement>),
 }
 
@@ -357,6 +358,8 @@ impl AuthorityFindings {
             if let Ok(verified) = &judgement.result {
                 let kind = match verified.unauthenticated() {
                     None => &mut self.verified,
+                    // Anybody can make these, as large as an envelope may be, and what is verified is kept: one is enough.
+                    Some(_) if self.unverified.is_some() => continue,
                     Some(_) => &mut self.unverified,
                 };
                 kind.get_or_insert(Granted::Signature {
