@@ -234,6 +234,13 @@ impl FromStr for Pattern {
             Some((host, path)) if is_host(host) => (Some(host), path),
             _ => (None, text),
         };
+        // Without a host a name is one of Docker Hub's. Whoever writes a wildcard there means every registry, or may.
+        if host.is_none() && path.starts_with("**") {
+            return Err(ParsePatternError::DoubleWildcard(text.into()));
+        }
+        if host.is_none() && path.starts_with("*/") {
+            return Err(ParsePatternError::HostWildcard(text.into()));
+        }
         let host = parse_host(text, host.unwrap_or(DOCKER_HUB))?;
         let path = parse_path(text, path)?;
         // Official images live below library (the rule that references follow, too).
@@ -386,6 +393,15 @@ mod tests {
             &["docker.io/nginx/nginx", "nginxinc/nginx"],
         );
         check("docker.io/*", &["alpine"], &["grafana/grafana"]);
+    }
+
+    #[test]
+    fn a_wildcard_in_the_place_of_a_host_is_refused() {
+        for text in ["**/evil", "*/evil", "**/**"] {
+            assert!(text.parse::<Pattern>().is_err(), "{text}");
+        }
+        check("docker.io/**/evil", &["a/evil"], &["b.example/a/evil"]);
+        check("docker.io/*/evil", &["a/evil"], &["b.example/evil"]);
     }
 
     #[test]
