@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
-use assay_verify::limits::{GATHER_DEADLINE, MAX_CACHED_VERDICTS, MAX_CONCURRENT_GATHERS, VERIFY_DEADLINE};
+use assay_verify::limits::{
+    GATHER_DEADLINE, MAX_CACHED_VERDICTS, MAX_CONCURRENT_GATHERS, MAX_POLICY_CHANGES, VERIFY_DEADLINE,
+};
 use assay_verify::policy::{self, Rule};
 use assay_verify::untrusted::Untrusted;
 use tokio::sync::watch;
@@ -23,9 +25,6 @@ use crate::cache::single_flight::{Flight, FlightError, SingleFlight};
 use crate::cache::verdicts::{VerdictCache, VerdictKey};
 use crate::fetch::Client;
 use crate::trust::{TrustSnapshot, TrustState};
-
-/// How often a question starts over because the policy changed while it was judged.
-const MAX_POLICY_CHANGES: usize = 3;
 
 /// What a flight brings home.
 type Answer = (Arc<Verdict>, CacheState);

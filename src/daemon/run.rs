@@ -1,12 +1,12 @@
 //! The daemon's life: build, serve, reload, drain.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use assay_proto::v1::control_server::ControlServer;
 use assay_proto::v1::image_verifier_server::ImageVerifierServer;
 use assay_verify::Timestamp;
+use assay_verify::limits::{DRAIN_TIMEOUT, MAX_QUESTION_SIZE};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic::transport::Server;
@@ -23,12 +23,6 @@ use crate::hooks::control::ControlService;
 use crate::hooks::socket;
 use crate::hooks::verifier::VerifierService;
 use crate::trust::TrustState;
-
-/// A question on the wire: two short strings and a descriptor.
-const MAX_QUESTION_SIZE: usize = 64 * 1024;
-
-/// How long the questions under way have to finish when the daemon stops. A hook gives up at 8 s.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads.
 ///

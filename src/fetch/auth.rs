@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
 
-use assay_verify::limits::MAX_TOKEN_RESPONSE_SIZE;
+use assay_verify::limits::{MAX_CACHED_TOKENS, MAX_TOKEN_LIFETIME, MAX_TOKEN_RESPONSE_SIZE};
 use assay_verify::reference::{DOCKER_HUB, Repository};
 use assay_verify::untrusted::Untrusted;
 
@@ -33,12 +33,6 @@ const DOCKER_HUB_REALM: &str = "auth.docker.io";
 
 /// The life of a token that does not say (Docker token specification: `expires_in`).
 const DEFAULT_TOKEN_LIFETIME: Duration = Duration::from_secs(60);
-
-/// The longest life that is believed.
-const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
-
-/// Tokens kept for one registry, one a repository.
-const MAX_CACHED_TOKENS: usize = 1024;
 
 /// What a registry wants, as its last challenge said, and the tokens got so far.
 #[derive(Default)]

@@ -5,18 +5,13 @@
 //! listings cannot starve the others.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use assay_verify::limits::{MAX_PROCESS_MEMORY, MAX_VERIFICATION_MEMORY};
+use assay_verify::limits::{MAX_PROCESS_MEMORY, MAX_VERIFICATION_MEMORY, MEMORY_WAIT};
 
 use super::error::FetchError;
-
-/// How long bytes wait for memory that others hold. Those others hold it for one request; who waits longer meets a
-/// process that is full of them, and waiting while holding would block both.
-const MEMORY_WAIT: Duration = Duration::from_secs(2);
 
 /// The memory of the process. One for the life of the daemon: it outlives a change of the fetcher's configuration.
 #[derive(Clone, Debug)]
@@ -134,6 +129,8 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn soon() -> Instant {

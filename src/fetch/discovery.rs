@@ -10,7 +10,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::FuturesUnordered;
@@ -24,7 +23,7 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{NOTATION_SIGNATURE, NotASignature, Signature, SignatureManifest};
 use assay_verify::limits::{
     MAX_ENVELOPE_SIZE, MAX_OPENED_REFERRERS, MAX_REFERRERS, MAX_REFERRERS_PAGE_SIZE, MAX_REFERRERS_PAGES,
-    MAX_REQUESTS_PER_REGISTRY, MAX_SIGNATURE_MANIFEST_SIZE,
+    MAX_REQUESTS_PER_REGISTRY, MAX_SIGNATURE_MANIFEST_SIZE, REGISTRY_KIND_LIFETIME,
 };
 use assay_verify::manifest::{Index, IndexEntry};
 use assay_verify::reference::Repository;
@@ -36,10 +35,6 @@ use super::registry::{Answer, Found, Registry, Request};
 
 /// What a listing costs in memory for each referrer that is kept: a candidate and its digest's digits, rounded up.
 const CANDIDATE_SIZE: usize = 224;
-
-/// How long it is remembered that a registry has the referrers API or not. After an upgrade, for this long signatures
-/// are looked for in the old place first.
-const KIND_LIFETIME: Duration = Duration::from_secs(600);
 
 /// The characters of a digest that its fallback tag keeps (distribution specification: spec.md#referrers-tag-schema).
 const TAG_DIGITS: usize = 64;
@@ -66,7 +61,7 @@ impl KnownKind {
     fn known(&self) -> Option<Kind> {
         let known = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
-            .filter(|(_, since)| since.elapsed() < KIND_LIFETIME)
+            .filter(|(_, since)| since.elapsed() < REGISTRY_KIND_LIFETIME)
             .map(|(kind, _)| kind)
     }
 

@@ -20,7 +20,7 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{NotASignature, Signature, SignatureManifest};
 use assay_verify::limits::{
     MAX_ENVELOPE_SIZE, MAX_LAYOUT_TAR_ENTRIES, MAX_MANIFEST_SIZE, MAX_NESTING, MAX_REFERRERS,
-    MAX_SIGNATURE_MANIFEST_SIZE, MAX_VERIFICATION_MEMORY,
+    MAX_SIGNATURE_MANIFEST_SIZE, MAX_TAR_NAME_LENGTH, MAX_VERIFICATION_MEMORY,
 };
 use assay_verify::manifest::{Index, Manifest};
 use assay_verify::untrusted::Untrusted;
@@ -29,9 +29,6 @@ use super::discovery::{SkipReason, Skipped};
 
 /// The annotation under which a layout names an image.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-
-/// The name of a file in a tar, where an extension header carries it. Blobs by sha512 need 141 bytes.
-const MAX_TAR_NAME: u64 = 4096;
 
 /// An opened layout.
 #[derive(Debug)]
@@ -456,7 +453,7 @@ fn scan(path: &Path, file: File) -> Result<Scanned, LayoutError> {
             let mut extension = Vec::new();
             entry
                 .by_ref()
-                .take(MAX_TAR_NAME)
+                .take(MAX_TAR_NAME_LENGTH)
                 .read_to_end(&mut extension)
                 .map_err(malformed)?;
             let name = if kind.is_gnu_longname() {

@@ -28,7 +28,7 @@ use rustls::RootCertStore;
 
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
-use assay_verify::limits::MAX_MANIFEST_SIZE;
+use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES};
 use assay_verify::reference::{Reference, Repository, canonical_host};
 
 pub use budget::{Budget, ProcessMemory};
@@ -40,9 +40,6 @@ pub use error::FetchError;
 use count::{Counters, Purpose};
 use registry::{Answer, Registry, Request};
 use transport::Transport;
-
-/// Registries whose connections, tokens and kind are remembered. Nodes use a few; beyond this, idle ones are forgotten.
-const MAX_REGISTRIES: usize = 256;
 
 const ACCEPT_IMAGE: &str = "application/vnd.oci.image.index.v1+json, \
                             application/vnd.docker.distribution.manifest.list.v2+json, \

@@ -12,7 +12,10 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 
-use assay_verify::limits::{MAX_ERROR_BODY_SIZE, MAX_REDIRECTS, MAX_REQUESTS_PER_REGISTRY};
+use assay_verify::limits::{
+    MAX_ERROR_BODY_SIZE, MAX_REDIRECTS, MAX_REQUEST_TRIES, MAX_REQUESTS_PER_REGISTRY, MAX_RETRY_AFTER,
+    MAX_RETRY_AFTER_WAITS,
+};
 use assay_verify::reference::{DOCKER_HUB, Repository, canonical_host};
 use assay_verify::untrusted::Untrusted;
 
@@ -28,15 +31,6 @@ use super::transport::{Transport, failure};
 
 /// The host that serves Docker Hub's API; `docker.io` itself is a web site.
 const DOCKER_HUB_API: &str = "registry-1.docker.io";
-
-/// Tries of one request, the first included: one more after a failure of the server or the connection.
-const MAX_TRIES: u32 = 2;
-
-/// Times that one request waits because the registry asks for it.
-const MAX_WAITS: u32 = 3;
-
-/// The longest wait that is granted. A registry that asks for more is given up on: the asker retries by itself.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// The wait before a second try, and where `Retry-After` is no number of seconds.
 const BACKOFF: Duration = Duration::from_millis(200);
@@ -202,11 +196,11 @@ impl Registry {
                 Err(failure) => failure,
             };
             let wait = match retry {
-                Retry::Again if tries < MAX_TRIES => {
+                Retry::Again if tries < MAX_REQUEST_TRIES => {
                     tries += 1;
                     BACKOFF
                 }
-                Retry::After(wait) if waits < MAX_WAITS => {
+                Retry::After(wait) if waits < MAX_RETRY_AFTER_WAITS => {
                     waits += 1;
                     wait.unwrap_or(BACKOFF).max(BACKOFF)
                 }

@@ -9,7 +9,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-use assay_verify::limits::{CONNECT_TIMEOUT, MAX_REQUESTS_PER_REGISTRY};
+use assay_verify::limits::{
+    CONNECT_TIMEOUT, CONNECTION_WINDOW, MAX_HEADER_SIZE, MAX_REQUESTS_PER_REGISTRY, STREAM_WINDOW,
+};
 
 use super::address::{ForbiddenAddress, PublicOnly};
 use super::config::{ConfigError, FetchConfig, RegistryConfig};
@@ -17,13 +19,6 @@ use super::error::FetchError;
 
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("assayd/", env!("CARGO_PKG_VERSION"));
-
-/// What HTTP/2 may buffer before we read: hyper's own defaults are megabytes that no budget would pay for.
-const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// The header fields of one answer, in bytes. A `Link` or a signed redirect takes up to 8 KiB.
-const MAX_HEADER_SIZE: u32 = 64 * 1024;
 
 /// The two clients of one registry. Both keep connections open between requests.
 #[derive(Clone, Debug)]

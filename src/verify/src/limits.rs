@@ -137,3 +137,50 @@ pub const DEFAULT_CACHE_SIZE: u64 = 256 * 1024 * 1024;
 
 /// An OCI layout given to `assayctl verify --offline` as a tar, and the number of its entries.
 pub const MAX_LAYOUT_TAR_ENTRIES: usize = 100_000;
+
+/// The longest life of a registry's token that is believed.
+pub const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// Tokens kept for one registry, one a repository.
+pub const MAX_CACHED_TOKENS: usize = 1024;
+
+/// Tries of one request, the first included: one more after a failure of the server or the connection.
+pub const MAX_REQUEST_TRIES: u32 = 2;
+
+/// Times that one request waits because the registry asks for it.
+pub const MAX_RETRY_AFTER_WAITS: u32 = 3;
+
+/// The longest wait that is granted. A registry that asks for more is given up on: the asker retries by itself.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(15);
+
+/// How long it is remembered that a registry has the referrers API or not. After an upgrade, for this long signatures
+/// are looked for in the old place first.
+pub const REGISTRY_KIND_LIFETIME: Duration = Duration::from_secs(600);
+
+/// The name of a file in a tar, where an extension header carries it. Blobs by sha512 need 141 bytes.
+pub const MAX_TAR_NAME_LENGTH: u64 = 4096;
+
+/// How long bytes wait for memory that others hold. Those others hold it for one request; who waits longer meets a
+/// process that is full of them, and waiting while holding would block both.
+pub const MEMORY_WAIT: Duration = Duration::from_secs(2);
+
+/// Registries whose connections, tokens and kind are remembered. Nodes use a few; beyond this, idle ones are forgotten.
+pub const MAX_REGISTRIES: usize = 256;
+
+/// What HTTP/2 may buffer of one answer before it is read: hyper's own default is megabytes that no budget would pay for.
+pub const STREAM_WINDOW: u32 = 128 * 1024;
+
+/// The same for one connection.
+pub const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The header fields of one answer, in bytes. A `Link` or a signed redirect takes up to 8 KiB.
+pub const MAX_HEADER_SIZE: u32 = 64 * 1024;
+
+/// A question on the wire: two short strings and a descriptor.
+pub const MAX_QUESTION_SIZE: usize = 64 * 1024;
+
+/// How long the questions under way have to finish when the daemon stops. A hook gives up at 8 s.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// How often a question starts over because the policy changed while it was judged.
+pub const MAX_POLICY_CHANGES: usize = 3;
