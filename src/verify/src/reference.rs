@@ -130,14 +130,19 @@ impl FromStr for Reference {
             .tag()
             .filter(|tag| written && name.ends_with(&format!(":{tag}")))
             .map(Into::into);
-        Ok(Self {
+        let reference = Self {
             repository: Repository {
                 host: host.into(),
                 path: path.into(),
             },
             tag,
             digest,
-        })
+        };
+        // The canonical name may be the longer one, and it must be readable again.
+        match reference.to_string().len() {
+            length if length > MAX_REFERENCE_LENGTH => Err(ParseReferenceError::TooLong(length)),
+            _ => Ok(reference),
+        }
     }
 }
 
@@ -154,15 +159,18 @@ impl fmt::Display for Reference {
     }
 }
 
-/// The one name of a registry host.
+/// The one name of a registry host. A single label keeps its port, 443 too: `host/app` is a repository of Docker Hub, so
+/// the name of that host would be read as another's.
 pub fn canonical_host(host: &str) -> String {
     let lower = host.to_ascii_lowercase();
     let plain = lower.strip_suffix(":443").unwrap_or(&lower);
     let plain = plain.strip_suffix('.').unwrap_or(plain);
     if DOCKER_HUB_ALIASES.contains(&plain) {
         DOCKER_HUB.to_owned()
-    } else {
+    } else if plain.is_empty() || plain == "localhost" || plain.contains(['.', ':']) {
         plain.to_owned()
+    } else {
+        format!("{plain}:443")
     }
 }
 
@@ -228,6 +236,24 @@ mod tests {
     }
 
     #[test]
+    fn keeps_the_port_of_a_host_that_would_read_as_a_part_of_docker_hub() {
+        check("registry:443/team/app", "registry:443/team/app", None, None);
+        check("registry:5000/app", "registry:5000/app", None, None);
+        check("localhost:443/app", "localhost/app", None, None);
+        assert_eq!(canonical_host("Registry"), "registry:443");
+        assert_eq!(canonical_host(&canonical_host("registry")), "registry:443");
+    }
+
+    #[test]
+    fn puts_official_images_below_library_under_every_name_of_docker_hub() {
+        for name in ["docker.io", "DOCKER.IO", "index.docker.io", "registry-1.docker.io:443"] {
+            check(&format!("{name}/alpine"), "docker.io/library/alpine", None, None);
+        }
+        let long = format!("registry-1.docker.io/{}", "a".repeat(MAX_REPOSITORY_LENGTH));
+        assert!(long.parse::<Reference>().is_err());
+    }
+
+    #[test]
     fn keeps_tag_and_digest() {
         check(&format!("a.example/b@{DIGEST}"), "a.example/b", None, Some(DIGEST));
         check(
@@ -244,6 +270,8 @@ mod tests {
             "",
             "/",
             "a.example/UPPER",
+            "Host/app",
+            "UPPER",
             "a.example/b@sha256:abc",
             "a.example/b@md5:abc",
             "a.example/../b",
