@@ -1,0 +1,24 @@
+//! Runs every target for a moment, or as long as `ASSAY_FUZZ_SECONDS` says.
+
+use assay_fuzz::{runner, targets};
+
+macro_rules! targets {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                runner::run(&targets::$name::TARGET);
+            }
+        )*
+
+        #[test]
+        fn every_target_runs_under_its_name() {
+            let names: Vec<&str> = targets::ALL.iter().map(|target| target.name).collect();
+            assert_eq!(names, [$(stringify!($name)),*]);
+        }
+    };
+}
+
+targets! {
+    certificate cose descriptor digest distinguished_name identities jws manifest pattern policy reference trust_policy trust_store untrusted
+}
