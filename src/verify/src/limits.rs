@@ -90,6 +90,10 @@ pub const MAX_RULES: usize = 10_000;
 /// Names in one list of a rule or statement: image patterns, digests, scopes. Checking reachability compares them all.
 pub const MAX_LIST_LENGTH: usize = 10_000;
 
+/// Trusted identities of one statement. Each is compared with each when a policy is read, because they must not overlap:
+/// half a million comparisons, a fraction of a second.
+pub const MAX_TRUSTED_IDENTITIES: usize = 1_000;
+
 /// Comparisons of image patterns when a policy is searched for rules that can never decide: seconds at most. Full
 /// names are looked up and cost none; a thousand rules of ten wildcards each stay below. Beyond, the search ends and
 /// says so.

@@ -6,6 +6,7 @@ use std::fmt;
 use thiserror::Error;
 use x509_cert::name::Name;
 
+use crate::limits::MAX_TRUSTED_IDENTITIES;
 use crate::untrusted::Untrusted;
 use crate::x509::distinguished_name::{DistinguishedName, DistinguishedNameError};
 
@@ -50,6 +51,9 @@ pub enum TrustedIdentitiesError {
     /// No items.
     #[error("there are no trusted identities")]
     None,
+    /// More items than the limit.
+    #[error("{0} trusted identities are more than {MAX_TRUSTED_IDENTITIES}")]
+    TooMany(usize),
 }
 
 /// A problem and the item that it is about.
@@ -104,6 +108,10 @@ impl TrustedIdentities {
     ///
     /// When an item is invalid, items overlap, or nobody would be left.
     pub fn parse(items: &[&str]) -> Result<Self, Vec<TrustedIdentityProblem>> {
+        if items.len() > MAX_TRUSTED_IDENTITIES {
+            let error = TrustedIdentitiesError::TooMany(items.len());
+            return Err(vec![TrustedIdentityProblem { index: 0, error }]);
+        }
         let mut problems = Vec::new();
         let mut names: Vec<(usize, DistinguishedName)> = Vec::new();
         for (index, item) in items.iter().enumerate() {
@@ -282,5 +290,19 @@ mod tests {
         );
         let both = TrustedIdentities::parse(&[arn, RELEASE]).unwrap();
         assert!(matches!(both, TrustedIdentities::Listed(names) if names.len() == 1));
+    }
+
+    #[test]
+    fn refuses_more_identities_than_can_be_compared_with_each_other() {
+        let items: Vec<String> = (0..=MAX_TRUSTED_IDENTITIES)
+            .map(|number| format!("x509.subject:C=US,ST=WA,O={number}"))
+            .collect();
+        let items: Vec<&str> = items.iter().map(String::as_str).collect();
+        let problem = TrustedIdentityProblem {
+            index: 0,
+            error: TrustedIdentitiesError::TooMany(items.len()),
+        };
+        assert_eq!(TrustedIdentities::parse(&items), Err(vec![problem]));
+        assert!(TrustedIdentities::parse(&items[1..]).is_ok());
     }
 }
