@@ -255,7 +255,12 @@ impl FromStr for Pattern {
         } else {
             Path::Exact(path.into())
         };
-        Ok(Self(Kind::Repositories { host, path }))
+        let pattern = Self(Kind::Repositories { host, path });
+        // The canonical form may be the longer one, and it must be readable again.
+        match pattern.to_string().len() {
+            length if length > MAX_REFERENCE_LENGTH => Err(ParsePatternError::TooLong(length)),
+            _ => Ok(pattern),
+        }
     }
 }
 
@@ -264,8 +269,8 @@ fn is_host(text: &str) -> bool {
     text.contains(['.', ':']) || text.eq_ignore_ascii_case("localhost")
 }
 
-fn parse_host(text: &str, host: &str) -> Result<Host, ParsePatternError> {
-    let host = canonical_host(host);
+fn parse_host(text: &str, written: &str) -> Result<Host, ParsePatternError> {
+    let host = canonical_host(written);
     if host.contains("**") {
         return Err(ParsePatternError::DoubleWildcard(text.into()));
     }
@@ -276,8 +281,8 @@ fn parse_host(text: &str, host: &str) -> Result<Host, ParsePatternError> {
     {
         return Err(ParsePatternError::HostWildcard(text.into()));
     }
-    // A host is one if a reference with it is. A wildcard label stands for an ordinary one.
-    let sample = format!("{}/x", host.replace('*', "x"));
+    // A host is one if a reference with it, as it is written, is one. A wildcard label stands for an ordinary one.
+    let sample = format!("{}/x", written.replace('*', "x"));
     match sample.parse::<Repository>() {
         Ok(_) if wild => Ok(Host::Labels(host.into())),
         Ok(_) => Ok(Host::Exact(host.into())),
@@ -469,6 +474,13 @@ mod tests {
     }
 
     #[test]
+    fn refuses_what_is_too_long_in_its_canonical_form() {
+        let text = format!("{}*", "a".repeat(MAX_REFERENCE_LENGTH - 1));
+        let length = DOCKER_HUB.len() + "/library/".len() + MAX_REFERENCE_LENGTH;
+        assert_eq!(text.parse::<Pattern>(), Err(ParsePatternError::TooLong(length)));
+    }
+
+    #[test]
     fn refuses_what_has_no_single_meaning() {
         for (text, expected) in [
             ("", "empty"),
@@ -490,6 +502,8 @@ mod tests {
             ("/b", "\"\" is no segment"),
             ("https://a.example/b", "is no registry host"),
             ("a..example/c", "is no registry host"),
+            ("a.example:443:443/*", "is no registry host"),
+            ("a.example./*", "is no registry host"),
             ("a.example/b\u{202e}", "is no segment"),
         ] {
             let error = text.parse::<Pattern>().unwrap_err().to_string();
