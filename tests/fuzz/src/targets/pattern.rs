@@ -15,6 +15,7 @@ pub const TARGET: Target = Target {
             "*.corp.example:5000/**/a*b/*\n*.corp.example:5000/x/a-*-b/c\neu.corp.example:5000/x/a-1-b/c",
             "docker.io/*\ndocker.io/library/a*\nalpine",
             "a.example/*a*a*\na.example/aa*\na.example/aaa",
+            "a.example:443:443/*\na.example./*\na.example/a",
             "host:443/app\nhost:443/app\nhost:443/app",
             "a.example/**/b/**/b\na.example/x/b/*/b\na.example/x/b/y/b",
             "registry-1.docker.io/alpine\nDOCKER.IO/alpine\nregistry-1.docker.io/alpine",
