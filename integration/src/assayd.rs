@@ -6,9 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use assay_proto::v1::image_verifier_client::ImageVerifierClient;
+use assay_proto::v1::{Descriptor, Hook, VerifyRequest, VerifyResponse};
 use nix::sys::signal::Signal;
 use tokio::net::UnixStream;
+use tonic::transport::Endpoint;
 
+use crate::image::Image;
 use crate::process::{Finished, Service, output};
 
 /// The path of one of the project's programs: in the folder that `ASSAY_BIN_DIR` names, else beside the running test,
@@ -320,6 +324,30 @@ impl Assayd {
             ("ASSAYD_BOOTSTRAP_LIST", self.bootstrap_list()),
             ("ASSAYD_OBSERVE_FLAG", self.observe_flag()),
         ]
+    }
+
+    /// Asks what containerd's hook asks, without containerd and the hook between.
+    ///
+    /// # Errors
+    ///
+    /// The daemon does not answer.
+    pub async fn ask(&self, name: &str, image: &Image) -> Result<VerifyResponse> {
+        let socket = format!("unix://{}", self.verifier_socket().display());
+        let channel = Endpoint::from_shared(socket)?.connect().await?;
+        let descriptor = image.descriptor();
+        let text = |field: &str| descriptor[field].as_str().unwrap_or_default().to_owned();
+        let request = VerifyRequest {
+            name: name.into(),
+            digest: image.digest().into(),
+            descriptor: Some(Descriptor {
+                media_type: text("mediaType"),
+                digest: text("digest"),
+                size: descriptor["size"].as_u64().unwrap_or_default(),
+            }),
+            hook: Hook::ContainerdImageVerifier.into(),
+            context: [].into(),
+        };
+        Ok(ImageVerifierClient::new(channel).verify(request).await?.into_inner())
     }
 
     /// Runs `assayctl` against this daemon.
