@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
+use assay_verify::document::{Diagnostic, Severity};
 use assay_verify::limits::{
     GATHER_DEADLINE, MAX_CACHED_VERDICTS, MAX_CONCURRENT_GATHERS, MAX_POLICY_CHANGES, VERIFY_DEADLINE,
 };
@@ -385,10 +386,7 @@ pub(super) fn verdict(snapshot: &TrustSnapshot, rule: Option<&Rule>, outcome: Ou
 }
 
 fn no_policy(trust: &TrustState) -> Verdict {
-    let why = trust
-        .rejected()
-        .and_then(|rejected| rejected.diagnostics.first().map(ToString::to_string));
-    let reason = match why {
+    let reason = match trust.rejected().and_then(|rejected| refusal(&rejected.diagnostics)) {
         Some(why) => format!("there is no good policy: {}", Untrusted::from(why)),
         None => "there is no policy yet".to_owned(),
     };
@@ -396,5 +394,31 @@ fn no_policy(trust: &TrustState) -> Verdict {
         outcome: Outcome::Deny(Denial::new(Code::PolicyInvalid, reason)),
         rule: None,
         revision: None,
+    }
+}
+
+/// The first error in one line: a warning before it is not why the policy was refused, and the way out needs lines of its
+/// own.
+fn refusal(diagnostics: &[Diagnostic]) -> Option<String> {
+    let error = diagnostics.iter().find(|one| one.severity == Severity::Error)?;
+    let line = Diagnostic {
+        help: None,
+        ..error.clone()
+    };
+    Some(line.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_first_error_in_one_line() {
+        let warning = Diagnostic::warning("policy.toml", "authority corp is not used");
+        let error = Diagnostic::error("policy.toml", "no rule").with_help("write one");
+        let later = Diagnostic::error("policy.toml", "unmatched is missing");
+        let why = refusal(&[warning.clone(), error, later]);
+        assert_eq!(why.as_deref(), Some("policy.toml: error: no rule"));
+        assert_eq!(refusal(&[warning]), None);
     }
 }

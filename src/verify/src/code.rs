@@ -21,7 +21,7 @@ pub enum Code {
     Internal,
     /// More bytes, items, depth or time than the table of limits allows.
     LimitExceeded,
-    /// No rule matches and `unmatched` denies.
+    /// No rule matches and `unmatched` denies; or no statement of an authority is for the repository.
     NoMatchingRule,
     /// There is no good policy.
     PolicyInvalid,
