@@ -26,7 +26,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    fn new(media_type: &str, bytes: impl Into<Bytes>) -> Self {
+    pub(crate) fn new(media_type: &str, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self {
             media_type: media_type.into(),
@@ -201,30 +201,41 @@ impl Image {
         let (host, name) = repository.split_once('/').context("a repository is HOST/NAME")?;
         let base = Url::parse(&format!("http://{host}/v2/{name}/"))?;
         for blob in &self.blobs {
-            push_blob(&base, blob)
-                .await
-                .with_context(|| format!("cannot push {}", blob.digest))?;
+            push_blob(&base, blob).await?;
         }
         let by_digest = self
             .manifests
             .iter()
             .map(|manifest| (manifest, manifest.digest.as_str()));
         for (manifest, reference) in by_digest.chain([(&self.top, tag)]) {
-            let request = crate::http_client().put(base.join(&format!("manifests/{reference}"))?);
-            let request = request
-                .header("content-type", &manifest.media_type)
-                .body(manifest.bytes.clone());
-            request
-                .send()
-                .await?
-                .error_for_status()
-                .with_context(|| format!("cannot push {reference}"))?;
+            push_manifest(&base, manifest, reference).await?;
         }
         Ok(())
     }
 }
 
-async fn push_blob(base: &Url, blob: &Blob) -> Result<()> {
+/// Pushes a manifest below `base` (`http://127.0.0.1:5000/v2/app/`), under a tag or its digest.
+pub(crate) async fn push_manifest(base: &Url, manifest: &Blob, reference: &str) -> Result<()> {
+    let request = crate::http_client().put(base.join(&format!("manifests/{reference}"))?);
+    let request = request
+        .header("content-type", &manifest.media_type)
+        .body(manifest.bytes.clone());
+    request
+        .send()
+        .await?
+        .error_for_status()
+        .map(drop)
+        .with_context(|| format!("cannot push {reference}"))
+}
+
+/// Pushes a blob below `base`.
+pub(crate) async fn push_blob(base: &Url, blob: &Blob) -> Result<()> {
+    upload(base, blob)
+        .await
+        .with_context(|| format!("cannot push {}", blob.digest))
+}
+
+async fn upload(base: &Url, blob: &Blob) -> Result<()> {
     let started = crate::http_client()
         .post(base.join("blobs/uploads/")?)
         .send()

@@ -137,6 +137,7 @@ pub(crate) async fn output(command: Command) -> Result<Finished> {
     let output = output.with_context(|| format!("cannot run {shown}"))?;
     Ok(Finished {
         success: output.status.success(),
+        code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     })
@@ -147,6 +148,8 @@ pub(crate) async fn output(command: Command) -> Result<Finished> {
 pub struct Finished {
     /// Whether its exit code was 0.
     pub success: bool,
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
     /// Its standard output.
     pub stdout: String,
     /// Its standard error.

@@ -5,8 +5,11 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use serde_json::json;
+use url::Url;
 
-use crate::image::Image;
+use super::content::{NOTATION_SIGNATURE, OCI_EMPTY, OCI_INDEX, OCI_MANIFEST};
+use crate::image::{Blob, Image, push_blob, push_manifest};
 use crate::peers::Peers;
 use crate::process::Service;
 
@@ -75,6 +78,39 @@ impl Distribution {
     /// The folder that holds its files, gone when it is dropped.
     pub fn directory(&self) -> &std::path::Path {
         self.directory.path()
+    }
+
+    /// Attaches a signature manifest around `envelope`, which may be anything, to an image of `repository`: as the only
+    /// entry under the fallback tag (distribution-spec, "Referrers Tag Schema").
+    ///
+    /// # Errors
+    ///
+    /// The registry refused.
+    pub async fn attach_signature(
+        &self,
+        repository: &str,
+        image: &Image,
+        media_type: &str,
+        envelope: &[u8],
+    ) -> Result<()> {
+        let base = Url::parse(&format!("http://{}/v2/{repository}/", self.host))?;
+        let (config, envelope) = (Blob::new(OCI_EMPTY, "{}"), Blob::new(media_type, envelope.to_vec()));
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": NOTATION_SIGNATURE,
+            "config": config.descriptor(),
+            "layers": [envelope.descriptor()],
+            "subject": image.descriptor(),
+        });
+        let manifest = Blob::new(OCI_MANIFEST, manifest.to_string());
+        let index = json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [manifest.descriptor()] });
+        for blob in [&config, &envelope] {
+            push_blob(&base, blob).await?;
+        }
+        push_manifest(&base, &manifest, &manifest.digest).await?;
+        let tag = image.digest().replace(':', "-");
+        push_manifest(&base, &Blob::new(OCI_INDEX, index.to_string()), &tag).await
     }
 
     /// The request lines of its access log (`GET /v2/app/manifests/v1`), in order.
