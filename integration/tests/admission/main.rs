@@ -1,0 +1,12 @@
+//! What a node sees: a real containerd asks the real hook and daemon about images that the real notation signed.
+//!
+//! Each test starts a containerd, a daemon and a registry of its own; all of them run at once.
+
+mod admits;
+mod assayctl;
+mod denials;
+mod escaping;
+mod hook;
+mod lab;
+mod reload;
+mod subjects;
