@@ -433,15 +433,7 @@ async fn hook(assayd: &Assayd, name: &str, descriptor: &Value) -> Finished {
         .await
         .expect("the hook reads");
     drop(input);
-    finished(child.wait_with_output().await.expect("the hook ends"))
-}
-
-fn finished(output: std::process::Output) -> Finished {
-    Finished {
-        success: output.status.success(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    child.wait_with_output().await.expect("the hook ends").into()
 }
 
 #[test]
