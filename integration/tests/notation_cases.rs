@@ -1,12 +1,12 @@
-//! The cases of notation's own end-to-end suite, judged by assayd and by the real `notation` beside it, on the suite's own
-//! OCI layouts, trust policies and certificates.
+//! The cases of notation's own end-to-end suite, judged by assayd and by the real `notation` beside it, on the suite's
+//! own OCI layouts, trust policies and certificates.
 //!
 //! `notation_cases.tsv` has the cases and what each must come to; `notation_differences.tsv` the verdicts that are not
 //! the same, each with its reason. `--nocapture` prints both verdicts of every case.
 //!
-//! Three things are not as in the suite. It runs its registry on `localhost:5000`: that text becomes the address of ours
-//! in the policies. It signs with the private key of `new_e2e.crt` where it needs a second signer: that key is not among
-//! the vectors, so a certificate with the same subject is made and the real notation signs with it. And `skip` with the
+//! Three things are not as in the suite. It runs its registry on `localhost:5000`: that text becomes the address of
+//! ours in the policies. Some of its cases sign a second image with another key: the vectors hold no private keys, so
+//! a certificate with the subject of `new_e2e.crt` is made, and the real notation signs with it. And `skip` with the
 //! scope `*`, which we refuse, has a second case for one repository.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +35,8 @@ const SECTIONS: [(&str, usize); 5] = [
     ("trusted_identity", 11),
 ];
 
-/// What notation says when a step fails, and assayd's code for it. The first that it says decides: a wrong identity is also
-/// a failure of authenticity.
+/// What notation says when a step fails, and assayd's code for it. The first that it says decides: a wrong identity is
+/// also a failure of authenticity.
 const FAILURES: [(&str, &str); 6] = [
     ("integrity validation failed", "signature-invalid"),
     ("does not match the X.509 trusted identities", "identity-mismatch"),
