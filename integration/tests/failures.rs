@@ -416,11 +416,7 @@ async fn run_daemon(config: &Path) -> Finished {
     let output = tokio::time::timeout(RECOVERY, command.output()).await;
     let output = output.expect("it ends by itself").unwrap();
     assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
-    Finished {
-        success: output.status.success(),
-        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    output.into()
 }
 
 #[tokio::test(flavor = "multi_thread")]
