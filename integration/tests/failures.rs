@@ -1331,7 +1331,10 @@ async fn a_disk_without_room_for_a_store_costs_only_requests_until_there_is_room
         (&json!(true), &json!(0)),
         "{stats}"
     );
-    assert_eq!(admits_without_the_registry(&mut lab, &[good.clone()]).await, [false]);
+    assert_eq!(
+        admits_without_the_registry(&mut lab, std::slice::from_ref(&good)).await,
+        [false]
+    );
 
     disk.make_room();
     lab.assayd.stop().await.unwrap();
