@@ -8,7 +8,7 @@ use assay_verify::Timestamp;
 use assay_verify::code::Code;
 use assay_verify::document::{Diagnostic, Severity};
 use assay_verify::limits::{
-    GATHER_DEADLINE, MAX_CACHED_VERDICTS, MAX_CONCURRENT_GATHERS, MAX_POLICY_CHANGES, VERIFY_DEADLINE,
+    GATHER_DEADLINE, MAX_CACHED_VERDICTS, MAX_CONCURRENT_GATHERS, MAX_POLICY_CHANGES, STALE_GATHER, VERIFY_DEADLINE,
 };
 use assay_verify::policy::{self, Rule};
 use assay_verify::untrusted::Untrusted;
@@ -121,7 +121,7 @@ impl Admission {
             evidence,
             clock,
             verdicts: VerdictCache::new(MAX_CACHED_VERDICTS),
-            flights: SingleFlight::new(MAX_CONCURRENT_GATHERS),
+            flights: SingleFlight::new(MAX_CONCURRENT_GATHERS, STALE_GATHER),
             statistics: Statistics::default(),
             reloads: watch::Sender::new(()),
         };
@@ -299,7 +299,8 @@ impl Admission {
         )
     }
 
-    /// Joins the flight of a key, or starts it. It goes on when its askers give up, and keeps what it finds.
+    /// Joins the flight of a key, or starts it, or another beside one that is stuck. It goes on when its askers give up, and
+    /// keeps what it finds.
     fn fly(
         &self,
         key: VerdictKey,

@@ -63,6 +63,10 @@ pub const VERIFY_DEADLINE: Duration = Duration::from_millis(7_500);
 /// How long gathering goes on after its askers gave up, so that the retry finds what was slow.
 pub const GATHER_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How old gathering may be for a new asker to rely on it alone. Older, it is probably stuck on a registry that hung, and
+/// the asker begins anew beside it. Twice what an asker waits: the retry of one who gave up still joins.
+pub const STALE_GATHER: Duration = Duration::from_secs(15);
+
 /// How long the denial of an image is answered from memory. An image signed one minute late is admitted seconds later.
 pub const DENIAL_LIFETIME: Duration = Duration::from_secs(5);
 
