@@ -25,7 +25,14 @@ impl ImageVerifier for VerifierService {
     async fn verify(&self, request: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
         let request = request.into_inner();
         Ok(Response::new(match question(&request) {
-            Ok(question) => response(&self.admission.decide(&question).await),
+            Ok(question) => {
+                // A task of its own, so that the decision is in the journal also when its asker has given up or was
+                // killed, and tonic drops this future.
+                let admission = self.admission.clone();
+                let deciding = tokio::spawn(async move { admission.decide(&question).await });
+                let decision = deciding.await;
+                response(&decision.map_err(|_| Status::internal("deciding was broken off by an error"))?)
+            }
             Err(error) => {
                 let decision = self.admission.malformed(&request.name, &request.digest, &error);
                 response(&decision)
