@@ -960,6 +960,11 @@ async fn a_hook_that_is_killed_cancels_nobody_else() {
     let line = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && line.starts_with("ADMIT "), "{line}");
     assert_eq!(lab.registry.log().count(Kind::Referrers), 1, "the flight went on");
+    // Both decisions are logged, also the one that nobody waited for any more.
+    until("two decisions are in the log", || {
+        lab.assayd.log().matches("verdict=admit").count() == 2
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
