@@ -81,14 +81,24 @@ pub(super) fn reloaded(trust: &TrustState, outcome: &Result<Arc<TrustSnapshot>, 
                 "policy {revision} is in force: {path} ({why})"
             );
             for warning in &snapshot.warnings {
-                warn!(message_id = POLICY_LOADED, assay_policy = revision, "{warning}");
+                warn!(
+                    message_id = POLICY_LOADED,
+                    assay_policy = revision,
+                    "{}",
+                    warning.one_line()
+                );
             }
             return;
         }
         Err(rejected) => rejected,
     };
     for diagnostic in &rejected.diagnostics {
-        error!(message_id = POLICY_REFUSED, assay_policy = revision, "{diagnostic}");
+        error!(
+            message_id = POLICY_REFUSED,
+            assay_policy = revision,
+            "{}",
+            diagnostic.one_line()
+        );
     }
     let consequence = match &current {
         Some(snapshot) => format!("policy {} stays in force", snapshot.revision()),

@@ -388,7 +388,7 @@ pub(super) fn verdict(snapshot: &TrustSnapshot, rule: Option<&Rule>, outcome: Ou
 
 fn no_policy(trust: &TrustState) -> Verdict {
     let reason = match trust.rejected().and_then(|rejected| refusal(&rejected.diagnostics)) {
-        Some(why) => format!("there is no good policy: {}", Untrusted::from(why)),
+        Some(why) => format!("there is no good policy: {why}"),
         None => "there is no policy yet".to_owned(),
     };
     Verdict {

@@ -83,16 +83,30 @@ impl Diagnostic {
     }
 }
 
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Diagnostic {
+    /// The problem in one line, for logs and reasons.
+    pub fn one_line(&self) -> String {
+        let mut line = String::new();
+        // Writing to a String cannot fail.
+        let _: fmt::Result = self.write(&mut line, "; help: ");
+        line
+    }
+
+    fn write(&self, f: &mut impl fmt::Write, before_help: &str) -> fmt::Result {
         write!(f, "{}:", Untrusted::from(&*self.file))?;
         if let Some(place) = self.place {
             write!(f, "{}:{}:", place.line, place.column)?;
         }
         write!(f, " {}: {}", self.severity.as_str(), self.message)?;
         match &self.help {
-            Some(help) => write!(f, "\n  help: {help}"),
+            Some(help) => write!(f, "{before_help}{help}"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "\n  help: ")
     }
 }
