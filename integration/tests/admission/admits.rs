@@ -2,10 +2,10 @@
 
 use assay_integration::certificates::{Key, Profile};
 use assay_integration::notation::{Format, Sign, Storage};
-use assay_integration::registry::{Distribution, Kind, Login, TokenIssuer};
+use assay_integration::registry::{Distribution, Fault, Kind, Login, TokenIssuer, When};
 use assay_integration::{Containerd, Image, Peers, Registry};
 
-use crate::lab::{Lab, PRODUCTION, Signers, assert_denial, layers_since, policy, with_one_byte_changed};
+use crate::lab::{Lab, PRODUCTION, Signers, admits, assert_denial, layers_since, policy, with_one_byte_changed};
 
 const FORMATS: [Format; 2] = [Format::Jws, Format::Cose];
 
@@ -45,13 +45,47 @@ async fn admits_every_key_in_both_envelopes_and_denies_each_ones_twin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admits_what_notation_pushed_itself_and_what_ctr_pulls_by_the_transfer_service() {
     let lab = Lab::start(PRODUCTION).await;
-    for storage in [Storage::Referrers, Storage::FallbackTag] {
+    for (name, storage) in [
+        ("referrers", Storage::Referrers),
+        ("fallback", Storage::FallbackTag),
+        ("no-api", Storage::FallbackTag),
+        ("empty-api", Storage::FallbackTag),
+    ] {
         for format in FORMATS {
-            let repository = format!("prod/{storage:?}-{format:?}").to_lowercase();
+            let repository = format!("prod/{name}-{format:?}").to_lowercase();
             let how = Sign::with("release").format(format).storage(storage);
             lab.push_signed(&repository, &how).await;
-            lab.admitted(&repository).await;
         }
+    }
+    // From here on, two of them have to be found by the fallback tag.
+    lab.registry.misbehave(When::path("prod/no-api"), Fault::NoReferrersApi);
+    lab.registry
+        .misbehave(When::path("prod/empty-api"), Fault::EmptyReferrers);
+    for name in ["referrers", "fallback", "no-api", "empty-api"] {
+        for format in FORMATS {
+            lab.admitted(&format!("prod/{name}-{format:?}").to_lowercase()).await;
+        }
+    }
+
+    // By digest, with and without a tag before it.
+    let unsigned = lab.push("prod/by-digest-unsigned");
+    let image = lab.push_signed("prod/by-digest", &Sign::with("release")).await;
+    for tag in ["", ":v1"] {
+        let reference =
+            |name: &str, image: &Image| format!("{}{tag}@{}", lab.registry.repository(name), image.digest());
+        let refusal = lab
+            .containerd
+            .pull_cri(&reference("prod/by-digest-unsigned", &unsigned))
+            .await;
+        assert_denial(
+            &refusal.expect_err("a denial").to_string(),
+            "unsigned",
+            &lab.assayd.log(),
+        );
+        lab.containerd
+            .pull_cri(&reference("prod/by-digest", &image))
+            .await
+            .unwrap();
     }
 
     let image = lab.push_signed("prod/ctr", &Sign::with("release")).await;
@@ -66,6 +100,52 @@ async fn admits_what_notation_pushed_itself_and_what_ctr_pulls_by_the_transfer_s
     assert!(layers_since(lab.registry.log(), mark).is_empty());
     lab.containerd.pull_ctr(&lab.reference("prod/ctr")).await.unwrap();
     assert_eq!(layers_since(lab.registry.log(), mark).len(), 1);
+}
+
+/// The places of the signing agent's name, the one text in an envelope that no signature covers
+/// (signature-envelope-jws.md, signature-envelope-cose.md: unprotected headers).
+fn unprotected(envelope: &[u8]) -> std::ops::Range<usize> {
+    let name = b"io.cncf.notary.signingAgent";
+    let start = envelope
+        .windows(name.len())
+        .position(|window| window == name)
+        .expect("an agent");
+    let agent = b"notation-go/";
+    let value = envelope[start..]
+        .windows(agent.len())
+        .position(|window| window == agent)
+        .expect("its name");
+    // The key, what separates it from its value, the value with its version, and what ends it.
+    start..start + value + agent.len() + 16
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_byte_of_an_envelope_that_is_signed_can_be_changed() {
+    let lab = Lab::start(PRODUCTION).await;
+    let image = Image::tiny("changed").unwrap();
+    for format in FORMATS {
+        let signature = lab.signature(&image, &Sign::with("release").format(format)).await;
+        let unprotected = unprotected(&signature.envelope);
+        let places = (0..signature.envelope.len())
+            .step_by(5)
+            .filter(|place| !unprotected.contains(place));
+        let variants: Vec<_> = places.map(Some).chain([None]).collect();
+        assert!(variants.len() > 100);
+        for place in variants {
+            let repository = format!("prod/{format:?}-{place:?}")
+                .to_lowercase()
+                .replace(['(', ')'], "-");
+            let repository = repository.trim_end_matches('-');
+            let mut envelope = signature.envelope.to_vec();
+            if let Some(place) = place {
+                envelope[place] ^= 1;
+            }
+            image.store(lab.registry.content(), repository, "v1");
+            lab.attach(repository, &image, &signature.media_type, &envelope);
+            let answer = lab.verify(&lab.reference(repository), &image.descriptor()).await;
+            assert_eq!(admits(&answer), place.is_none(), "{format:?} {place:?}: {answer:?}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +248,7 @@ async fn admits_over_tls_with_an_extra_ca_and_with_passwords_and_tokens() {
         both.insert(key.into(), value.into());
     }
     both.insert("ca".into(), vec!["both.pem"].into());
-    let daemon = lab.signers.assayd().policy(&policy("127.0.0.1:*", PRODUCTION));
+    let daemon = lab.signers.assayd();
     let hosts = [&tls, &password, &tokens, &anonymous_tokens, &tls_and_password].map(Registry::host);
     let rules: String = hosts.iter().map(|host| rule_for(host)).collect();
     let assayd = daemon

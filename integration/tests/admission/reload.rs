@@ -158,7 +158,11 @@ async fn a_policy_that_is_broken_at_the_start_denies_everything_until_it_is_mend
     lab.push_signed("prod/app", &Sign::with("release")).await;
     assert_eq!(serving(&lab.assayd).await, ServingStatus::NotServing);
     let event = lab.denied("prod/app", "policy-invalid").await;
-    assert!(event.contains("policy.toml:3:1"), "{event}");
+    assert!(
+        event.contains("policy.toml:3:1") && event.contains("; help: "),
+        "{event}"
+    );
+    assert!(!event.contains('\\'), "something was escaped twice: {event}");
     let (now, code) = status(&lab.assayd).await;
     assert_eq!((now["policy"]["revision"].as_str(), code), (Some(""), Some(1)));
     assert!(lab.assayd.log().contains("every image is denied with policy-invalid"));

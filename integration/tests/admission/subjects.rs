@@ -65,6 +65,12 @@ async fn one_digest_in_two_repositories_is_judged_by_the_statement_of_each() {
     assert!(event.contains("CN=release"), "{event}");
     let event = lab.denied("prod/neither", "no-matching-rule").await;
     assert!(event.contains("no statement"), "{event}");
+    let explained = lab
+        .assayd
+        .assayctl(&["explain", &lab.reference("prod/neither")])
+        .await
+        .unwrap();
+    assert!(explained.stdout.contains("registryScopes"), "{}", explained.stdout);
     lab.admitted("prod/released").await;
     // The cached admit of one repository admits nothing in another.
     lab.denied("prod/reviewed", "identity-mismatch").await;
