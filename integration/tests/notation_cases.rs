@@ -703,7 +703,11 @@ async fn verifies_an_oci_layout_by_digest_and_by_tag() {
 async fn experimental(notation: &Notation, arguments: &[&str]) -> Finished {
     let mut command = notation.command(arguments);
     command.env("NOTATION_EXPERIMENTAL", "1");
-    tokio::process::Command::from(command).output().await.expect("notation").into()
+    tokio::process::Command::from(command)
+        .output()
+        .await
+        .expect("notation")
+        .into()
 }
 
 /// A copy that may be written to: the vectors are read-only.
