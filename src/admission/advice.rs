@@ -39,8 +39,8 @@ fn sentence(code: Code) -> &'static str {
         Code::Internal => "This is a defect of assayd: report it with the journal's lines around the decision.",
         Code::LimitExceeded => "The image has more referrers or larger ones than assayd reads: remove the junk.",
         Code::NoMatchingRule => {
-            "Add a rule whose images match this repository; where a rule does, add a statement for it to the trust policy \
-             of the rule's authority."
+            "Add a rule whose images match this repository; where a rule does, add a statement whose registryScopes name it \
+             to the trust policy of the rule's authority."
         }
         Code::PolicyInvalid => "Mend the policy: assayctl policy check names each error with its line.",
         Code::RegistryAuth => {

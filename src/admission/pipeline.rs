@@ -398,15 +398,10 @@ fn no_policy(trust: &TrustState) -> Verdict {
     }
 }
 
-/// The first error in one line: a warning before it is not why the policy was refused, and the way out needs lines of its
-/// own.
+/// The first error in one line: a warning before it is not why the policy was refused.
 fn refusal(diagnostics: &[Diagnostic]) -> Option<String> {
     let error = diagnostics.iter().find(|one| one.severity == Severity::Error)?;
-    let line = Diagnostic {
-        help: None,
-        ..error.clone()
-    };
-    Some(line.to_string())
+    Some(error.one_line())
 }
 
 #[cfg(test)]
@@ -419,7 +414,7 @@ mod tests {
         let error = Diagnostic::error("policy.toml", "no rule").with_help("write one");
         let later = Diagnostic::error("policy.toml", "unmatched is missing");
         let why = refusal(&[warning.clone(), error, later]);
-        assert_eq!(why.as_deref(), Some("policy.toml: error: no rule"));
+        assert_eq!(why.as_deref(), Some("policy.toml: error: no rule; help: write one"));
         assert_eq!(refusal(&[warning]), None);
     }
 }
