@@ -6,7 +6,7 @@
 //!   demand; [`registry::Distribution`] is the real docker-registry, which knows no referrers API.
 //! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains, [`envelope`]
 //!   signatures by the thousand.
-//! - [`Assayd`] is the daemon under test.
+//! - [`Assayd`] is the daemon under test; [`measure`] has what a comparison prints.
 //!
 //! ```no_run
 //! use assay_integration::certificates::{Profile, SigningIdentity};
@@ -47,6 +47,7 @@ pub mod certificates;
 pub mod containerd;
 pub mod envelope;
 pub mod image;
+pub mod measure;
 pub mod notation;
 mod peers;
 mod process;
