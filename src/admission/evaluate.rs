@@ -252,9 +252,10 @@ fn conclude(
         .map(|summary| (summary.skipped, summary.incomplete))
         .unwrap_or_default();
     let (outcome, authorities, interval) = match (judgement, incomplete) {
-        (Judgement::Admit(permit), _) => {
+        (Judgement::Admit(mut permit), _) => {
             let interval = admit_interval(permit.interval(), now);
-            let authorities = permit.reports().to_vec();
+            // The verdict is remembered, by the thousand; what was found is told once.
+            let authorities = permit.take_reports();
             (
                 Outcome::Admit(Ground::Evidence(Arc::new(permit))),
                 authorities,

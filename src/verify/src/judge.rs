@@ -87,6 +87,12 @@ impl Permit {
     pub fn reports(&self) -> &[AuthorityReport] {
         &self.reports
     }
+
+    /// Takes what was found out of a permit that is to be remembered: it holds whole envelopes and certificate chains,
+    /// and nothing that the permit rests on.
+    pub fn take_reports(&mut self) -> Vec<AuthorityReport> {
+        std::mem::take(&mut self.reports)
+    }
 }
 
 /// An authority that is satisfied.

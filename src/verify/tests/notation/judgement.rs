@@ -96,7 +96,7 @@ static GOOD: LazyLock<Signature> = LazyLock::new(good);
 
 #[test]
 fn admits_and_says_what_the_permit_rests_on() {
-    let permit = admitted(judge_image(
+    let mut permit = admitted(judge_image(
         std::slice::from_ref(&*GOOD),
         1,
         &[("corp", CORP.authority())],
@@ -120,6 +120,10 @@ fn admits_and_says_what_the_permit_rests_on() {
     assert_eq!(permit.interval().not_before, time(NOT_BEFORE));
     assert_eq!(permit.interval().until, time(EXPIRY));
     assert!(permit.reports()[0].satisfied);
+    let (grants, rests_on) = (permit.grants().to_vec(), permit.rests_on().clone());
+    assert!(permit.take_reports()[0].satisfied);
+    assert!(permit.reports().is_empty());
+    assert_eq!((permit.grants(), permit.rests_on()), (&grants[..], &rests_on));
 }
 
 #[test]
