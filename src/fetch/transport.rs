@@ -91,6 +91,10 @@ impl Transport {
                 .retry(reqwest::retry::never())
                 .referer(false)
                 .connect_timeout(CONNECT_TIMEOUT)
+                // A pooled connection whose other end is gone must not hold a request until its deadline.
+                .tcp_user_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(CONNECT_TIMEOUT)
+                .http2_keep_alive_timeout(CONNECT_TIMEOUT)
                 .pool_max_idle_per_host(MAX_REQUESTS_PER_REGISTRY)
                 .http2_initial_stream_window_size(STREAM_WINDOW)
                 .http2_initial_connection_window_size(CONNECTION_WINDOW)
