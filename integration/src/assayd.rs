@@ -6,13 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use assay_proto::v1::image_verifier_client::ImageVerifierClient;
-use assay_proto::v1::{Descriptor, Hook, VerifyRequest, VerifyResponse};
 use nix::sys::signal::Signal;
 use tokio::net::UnixStream;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
-use crate::image::Image;
 use crate::process::{Finished, Service, output};
 
 /// The path of one of the project's programs: in the folder that `ASSAY_BIN_DIR` names, else beside the running test,
@@ -326,28 +323,14 @@ impl Assayd {
         ]
     }
 
-    /// Asks what containerd's hook asks, without containerd and the hook between.
+    /// A connection to the socket that hooks ask, made when it is first used.
     ///
     /// # Errors
     ///
-    /// The daemon does not answer.
-    pub async fn ask(&self, name: &str, image: &Image) -> Result<VerifyResponse> {
-        let socket = format!("unix://{}", self.verifier_socket().display());
-        let channel = Endpoint::from_shared(socket)?.connect().await?;
-        let descriptor = image.descriptor();
-        let text = |field: &str| descriptor[field].as_str().unwrap_or_default().to_owned();
-        let request = VerifyRequest {
-            name: name.into(),
-            digest: image.digest().into(),
-            descriptor: Some(Descriptor {
-                media_type: text("mediaType"),
-                digest: text("digest"),
-                size: descriptor["size"].as_u64().unwrap_or_default(),
-            }),
-            hook: Hook::ContainerdImageVerifier.into(),
-            context: [].into(),
-        };
-        Ok(ImageVerifierClient::new(channel).verify(request).await?.into_inner())
+    /// The socket's path is no part of an address.
+    pub fn channel(&self) -> Result<Channel> {
+        let address = format!("unix://{}", self.verifier_socket().display());
+        Ok(Endpoint::from_shared(address)?.connect_lazy())
     }
 
     /// Runs `assayctl` against this daemon.

@@ -51,6 +51,7 @@ pub mod measure;
 pub mod notation;
 mod peers;
 mod process;
+mod question;
 pub mod registry;
 
 use std::path::{Path, PathBuf};
@@ -62,6 +63,7 @@ pub use image::Image;
 pub use notation::Notation;
 pub use peers::Peers;
 pub use process::Finished;
+pub use question::Question;
 pub use registry::Registry;
 
 /// The CRI messages that the harness uses, generated from `cri/runtime/v1/image.proto`.

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use assay_integration::certificates::{Authority, Profile};
@@ -12,14 +11,12 @@ use assay_integration::envelope::{EnvelopeSigner, JWS};
 use assay_integration::notation::Sign;
 use assay_integration::registry::{Fault, Kind, OCI_INDEX, OCI_MANIFEST, When, sha256};
 use assay_integration::{Assayd, Containerd, Finished, Image, Notation, Peers, Registry, assayd, program};
-use assay_proto::v1::image_verifier_client::ImageVerifierClient;
-use assay_proto::v1::{CacheState, Descriptor, Hook, Verdict, VerifyRequest, VerifyResponse};
+use assay_proto::v1::{CacheState, Verdict, VerifyResponse};
 use futures_util::future::join_all;
 use http::StatusCode;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// containerd kills a hook after 10 s; the hook promises 8.
 const HOOK_LIMIT: Duration = Duration::from_secs(9);
@@ -147,19 +144,12 @@ fn stored(registry: &Registry, repository: &str) -> Image {
 
 /// What containerd asks of an image.
 #[derive(Clone)]
-struct Question {
-    name: String,
-    digest: String,
-    descriptor: Value,
-}
+struct Question(assay_integration::Question);
 
 impl Question {
     fn about(registry: &Registry, repository: &str, image: &Image) -> Self {
-        Self {
-            name: format!("{}:v1", registry.repository(repository)),
-            digest: image.digest().to_owned(),
-            descriptor: image.descriptor(),
-        }
+        let name = format!("{}:v1", registry.repository(repository));
+        Self(assay_integration::Question::new(name, image.descriptor()))
     }
 
     /// Asks through the real hook, execed as containerd does.
@@ -178,38 +168,12 @@ impl Question {
     }
 
     async fn exec(&self, program: &Path, assayd: &Assayd, user: u32) -> tokio::process::Child {
-        let mut command = tokio::process::Command::new(program);
-        command
-            .args(["-name", &self.name, "-digest", &self.digest])
-            .args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"])
-            .envs(assayd.hook_environment())
-            .uid(user)
-            .gid(user)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = command.spawn().expect("the hook starts");
-        let mut stdin = child.stdin.take().expect("a pipe");
-        stdin.write_all(self.descriptor.to_string().as_bytes()).await.unwrap();
-        child
+        self.0.exec(program, assayd, user).await.expect("the hook starts")
     }
 
     /// Asks over gRPC.
     async fn grpc(&self, channel: Channel) -> VerifyResponse {
-        let text = |field: &str| self.descriptor[field].as_str().unwrap().to_owned();
-        let request = VerifyRequest {
-            name: self.name.clone(),
-            digest: self.digest.clone(),
-            descriptor: Some(Descriptor {
-                media_type: text("mediaType"),
-                digest: text("digest"),
-                size: self.descriptor["size"].as_u64().unwrap(),
-            }),
-            hook: Hook::ContainerdImageVerifier.into(),
-            context: Default::default(),
-        };
-        let answer = ImageVerifierClient::new(channel).verify(request).await;
-        answer.expect("a verdict").into_inner()
+        self.0.grpc(channel).await.expect("a verdict")
     }
 
     /// Asks again and again until the image is admitted, as the kubelet does.
@@ -227,10 +191,7 @@ impl Question {
 }
 
 fn channel(assayd: &Assayd) -> Channel {
-    let socket = assayd.verifier_socket();
-    Endpoint::from_shared(format!("unix://{}", socket.display()))
-        .unwrap()
-        .connect_lazy()
+    assayd.channel().expect("a socket")
 }
 
 /// What the hook said.

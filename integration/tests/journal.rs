@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use assay_integration::certificates::{Profile, SigningIdentity};
 use assay_integration::envelope::EnvelopeSigner;
-use assay_integration::{Assayd, Image, Registry};
+use assay_integration::{Assayd, Image, Question, Registry};
 
 const SOCKET: &str = "/run/systemd/journal/socket";
 
@@ -107,10 +107,9 @@ async fn every_decision_is_one_entry_with_the_fields_that_operators_search_for()
         ("app", "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a10", "admit", "", "5"),
         ("unsigned", "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a12", "deny", "unsigned", "4"),
     ] {
-        let answer = assayd
-            .ask(&format!("{host}/{repository}:v1"), &image)
-            .await
-            .expect("an answer");
+        let question = Question::new(format!("{host}/{repository}:v1"), image.descriptor());
+        let channel = assayd.channel().expect("a socket");
+        let answer = question.grpc(channel).await.expect("an answer");
         let entry = journal.next(id);
         for (field, expected) in [
             ("SYSLOG_IDENTIFIER", "assayd"),

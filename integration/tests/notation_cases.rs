@@ -12,16 +12,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use assay_integration::certificates::{Authority, Profile, SigningIdentity};
 use assay_integration::notation::{Format, Sign, Storage};
 use assay_integration::registry::{Content, Distribution};
-use assay_integration::{Assayd, Finished, Image, Notation, Peers, Registry, program};
+use assay_integration::{Assayd, Finished, Image, Notation, Peers, Question, Registry};
 use futures_util::{StreamExt as _, stream};
 use rcgen::{DistinguishedName, DnType};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
 
 const CASES: &str = include_str!("notation_cases.tsv");
 const DIFFERENCES: &str = include_str!("notation_differences.tsv");
@@ -413,27 +411,12 @@ fn admitted(logged: BTreeSet<String>) -> String {
     }
 }
 
-/// Asks as containerd does: the image on the command line, its descriptor on standard input.
+/// Asks as containerd does.
 async fn hook(assayd: &Assayd, name: &str, descriptor: &Value) -> Finished {
-    let mut command = Command::new(program("assay-verifier").expect("the hook"));
-    command
-        .args(["-name", name, "-digest", text(&descriptor["digest"])])
-        .args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"])
-        .envs(assayd.hook_environment());
-    let mut command = tokio::process::Command::from(command);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the hook starts");
-    let mut input = child.stdin.take().expect("a pipe");
-    input
-        .write_all(descriptor.to_string().as_bytes())
+    Question::new(name, descriptor.clone())
+        .hook(assayd)
         .await
-        .expect("the hook reads");
-    drop(input);
-    child.wait_with_output().await.expect("the hook ends").into()
+        .expect("the hook")
 }
 
 #[test]

@@ -79,7 +79,7 @@ async fn control_sequences_newlines_and_bidirectional_marks_reach_nobody() {
             assert!(event.contains(&format!("DENY {code}")), "{event}");
             outputs.push(event);
         }
-        outputs.push(run_hook(&lab.assayd, &reference, &image.descriptor()).await.line);
+        outputs.push(run_hook(&lab.assayd, &reference, &image.descriptor()).await.stdout);
         outputs.push(format!(
             "{:?}",
             lab.verify(&reference, &image.descriptor()).await.reason

@@ -24,7 +24,7 @@ async fn a_flag_of_roots_admits_everything_and_prints_what_the_verdict_would_be(
     fs::set_permissions(&flag, fs::Permissions::from_mode(0o644)).unwrap();
     let answer = run_hook(&lab.assayd, &name, &image.descriptor()).await;
     assert_eq!(answer.code, Some(0));
-    assert!(answer.line.starts_with("OBSERVE would DENY unsigned: "), "{answer:?}");
+    assert!(answer.stdout.starts_with("OBSERVE would DENY unsigned: "), "{answer:?}");
     lab.admitted("prod/unsigned").await;
     assert!(lab.containerd.log().contains("OBSERVE would DENY unsigned: "));
 
@@ -32,7 +32,7 @@ async fn a_flag_of_roots_admits_everything_and_prints_what_the_verdict_would_be(
     let answer = run_hook(&lab.assayd, &name, &image.descriptor()).await;
     assert_eq!(answer.code, Some(0));
     assert!(
-        answer.line.starts_with("OBSERVE would DENY daemon-unavailable: "),
+        answer.stdout.starts_with("OBSERVE would DENY daemon-unavailable: "),
         "{answer:?}"
     );
     fs::remove_file(&flag).unwrap();

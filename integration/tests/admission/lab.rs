@@ -1,18 +1,14 @@
 //! One node with its registry and its signers, and what tests ask of it.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use assay_integration::assayd::Builder;
 use assay_integration::certificates::{Authority, Profile, SigningIdentity};
 use assay_integration::notation::{Format, Sign};
 use assay_integration::registry::{AccessLog, Kind, Mark, Request, Signature};
-use assay_integration::{Assayd, Containerd, Image, Notation, Peers, Registry, program};
-use assay_proto::v1::image_verifier_client::ImageVerifierClient;
-use assay_proto::v1::{Descriptor, Hook, Verdict, VerifyRequest, VerifyResponse};
+use assay_integration::{Assayd, Containerd, Finished, Image, Notation, Peers, Question, Registry};
+use assay_proto::v1::{Verdict, VerifyResponse};
 use serde_json::Value;
-use tokio::io::AsyncWriteExt as _;
-use tonic::transport::{Channel, Endpoint};
 
 /// The trusted identity of the key `release`.
 pub(crate) const RELEASE: &str = "x509.subject: C=US, ST=WA, O=Corp, CN=release";
@@ -220,32 +216,13 @@ pub(crate) fn assert_denial(event: &str, code: &str, log: &str) {
     );
 }
 
-/// The daemon's service for hooks.
-pub(crate) fn verifier(assayd: &Assayd) -> ImageVerifierClient<Channel> {
-    ImageVerifierClient::new(channel(assayd))
-}
-
-/// A connection to the socket that hooks ask.
-pub(crate) fn channel(assayd: &Assayd) -> Channel {
-    let address = format!("unix://{}", assayd.verifier_socket().display());
-    Endpoint::from_shared(address).expect("an address").connect_lazy()
-}
-
 /// Asks the daemon as the hook does.
 pub(crate) async fn verify(assayd: &Assayd, name: &str, descriptor: &Value) -> VerifyResponse {
-    let text = |field: &str| descriptor[field].as_str().expect(field).to_owned();
-    let request = VerifyRequest {
-        name: name.to_owned(),
-        digest: text("digest"),
-        descriptor: Some(Descriptor {
-            media_type: text("mediaType"),
-            digest: text("digest"),
-            size: descriptor["size"].as_u64().expect("size"),
-        }),
-        hook: Hook::ContainerdImageVerifier.into(),
-        context: [].into(),
-    };
-    verifier(assayd).verify(request).await.expect("a verdict").into_inner()
+    let channel = assayd.channel().expect("a socket");
+    Question::new(name, descriptor.clone())
+        .grpc(channel)
+        .await
+        .expect("a verdict")
 }
 
 /// Whether an answer is the explicit admit.
@@ -253,39 +230,12 @@ pub(crate) fn admits(answer: &VerifyResponse) -> bool {
     answer.verdict() == Verdict::Admit
 }
 
-/// What the hook said and ended with.
-#[derive(Debug)]
-pub(crate) struct HookAnswer {
-    pub(crate) code: Option<i32>,
-    pub(crate) line: String,
-}
-
 /// Runs the hook as containerd does.
-pub(crate) async fn run_hook(assayd: &Assayd, name: &str, descriptor: &Value) -> HookAnswer {
-    let mut hook = tokio::process::Command::new(program("assay-verifier").expect("the hook"));
-    hook.envs(assayd.hook_environment())
-        .args([
-            "-name",
-            name,
-            "-digest",
-            descriptor["digest"].as_str().expect("a digest"),
-        ])
-        .args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .kill_on_drop(true);
-    let mut hook = hook.spawn().expect("the hook starts");
-    let mut stdin = hook.stdin.take().expect("its input");
-    stdin
-        .write_all(descriptor.to_string().as_bytes())
+pub(crate) async fn run_hook(assayd: &Assayd, name: &str, descriptor: &Value) -> Finished {
+    Question::new(name, descriptor.clone())
+        .hook(assayd)
         .await
-        .expect("it reads");
-    drop(stdin);
-    let output = hook.wait_with_output().await.expect("it ends");
-    HookAnswer {
-        code: output.status.code(),
-        line: String::from_utf8(output.stdout).expect("text"),
-    }
+        .expect("the hook")
 }
 
 /// The envelope with one byte of its signature changed.

@@ -9,7 +9,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::lab::{Lab, PRODUCTION, admits, channel, policy};
+use crate::lab::{Lab, PRODUCTION, admits, policy};
 
 const BROKEN: &str = "version = 1\nunmatched = \"deny\"\nunmatchd = \"admit\"\n";
 
@@ -30,7 +30,10 @@ async fn serving(assayd: &Assayd) -> ServingStatus {
     let request = HealthCheckRequest {
         service: "assayd.v1.ImageVerifier".into(),
     };
-    let answer = HealthClient::new(channel(assayd)).check(request).await.unwrap();
+    let answer = HealthClient::new(assayd.channel().unwrap())
+        .check(request)
+        .await
+        .unwrap();
     answer.into_inner().status()
 }
 

@@ -113,7 +113,7 @@ async fn a_tag_that_moves_between_resolving_and_verifying_changes_nothing() {
         let mark = lab.registry.log().mark();
         let answer = run_hook(&lab.assayd, &name, &asked.descriptor()).await;
         assert_eq!(answer.code, code, "{answer:?}");
-        assert_eq!(answer.line.starts_with("ADMIT "), code == Some(0), "{answer:?}");
+        assert_eq!(answer.stdout.starts_with("ADMIT "), code == Some(0), "{answer:?}");
         let of_the_tag = lab
             .requests_by_assayd(mark)
             .into_iter()
