@@ -38,8 +38,8 @@ containerd execs assay-verifier for every image it pulls, as one of the programs
 
   assay-verifier -name IMAGE -digest DIGEST -stdin-media-type TYPE  < descriptor.json
 
-It asks assayd, prints one line and exits 0 when the image is admitted, 1 when it is denied. `assayctl hook enable` puts
-it in place, `assayctl verify IMAGE` asks the same question by hand.
+It asks assayd, prints one line and exits 0 when the image is admitted, 1 when it is denied. A symlink to it in that
+folder puts it in place; `assayctl verify IMAGE` asks the same question by hand.
 
 ASSAYD_VERIFIER_SOCKET   assayd's socket                       /run/assayd/verifier.sock
 ASSAYD_BOOTSTRAP_LIST    images admitted while assayd is away  /etc/assayd/bootstrap.list
@@ -54,8 +54,7 @@ const EXIT_USAGE: u8 = 2;
 enum Mode {
     /// The verdict decides.
     Enforce,
-    /// `assayctl hook enable --observe` left a flag: every image is admitted, and what the verdict would have been is
-    /// told.
+    /// The observe flag is there: every image is admitted, and what the verdict would have been is told.
     Observe,
 }
 

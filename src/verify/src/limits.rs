@@ -76,8 +76,10 @@ pub const MAX_VERDICT_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Verdicts kept in memory. A node runs tens of images; a build node sees thousands.
 pub const MAX_CACHED_VERDICTS: usize = 20_000;
 
-/// Gathers under way at once; more askers of other images are denied with `limit-exceeded`.
-pub const MAX_CONCURRENT_GATHERS: usize = 256;
+/// Gathers under way at once; more askers of other images are denied with `limit-exceeded`. One that waits holds a few
+/// kilobytes, and its bytes and requests have bounds of their own; so there are many, lest one registry that hangs use
+/// them up.
+pub const MAX_CONCURRENT_GATHERS: usize = 4_096;
 
 /// A reference as a hook gives it: host, repository (255), tag (128) and digest with room to spare.
 pub const MAX_REFERENCE_LENGTH: usize = 1024;
