@@ -564,7 +564,7 @@ pub struct SignatureReport {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepReport {
-    /// integrity, attributes, authenticity, identity, expiry, authentic-timestamp, revocation, subject.
+    /// integrity, attributes, authenticity, identity, expiry, authenticTimestamp, revocation, subject.
     #[prost(string, tag = "1")]
     pub step: ::prost::alloc::string::String,
     #[prost(enumeration = "StepOutcome", tag = "2")]
