@@ -87,6 +87,9 @@ pub const MAX_REFERENCE_LENGTH: usize = 1024;
 /// A repository's path. The OCI distribution specification allows clients to limit name and host to 255.
 pub const MAX_REPOSITORY_LENGTH: usize = 255;
 
+/// Bytes of a tag, by the grammar of the distribution specification.
+pub const MAX_TAG_LENGTH: usize = 128;
+
 /// A policy document, trustpolicy.json or configuration file.
 pub const MAX_POLICY_SIZE: usize = 1024 * 1024;
 
