@@ -399,7 +399,8 @@ fn jws_chains_are_arrays_of_standard_base64() {
     ));
     for text in [
         format!("{leaf}="),
-        leaf.replace('=', ""),
+        // One byte without its padding; whether the leaf has any depends on its length.
+        "YQ".to_owned(),
         format!("{leaf}\n"),
         URL_SAFE_NO_PAD.encode(b"\xff\xff"),
     ] {
