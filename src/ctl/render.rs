@@ -264,7 +264,7 @@ fn policy_lines(policy: &proto::PolicyStatus) {
         );
     }
     for warning in &policy.warnings {
-        println!("             {warning}");
+        println!("             {}", aligned(warning));
     }
     if policy.rejected_at != 0 {
         println!(
@@ -273,9 +273,14 @@ fn policy_lines(policy: &proto::PolicyStatus) {
             time(policy.rejected_at)
         );
         for error in &policy.rejected_errors {
-            println!("             {error}");
+            println!("             {}", aligned(error));
         }
     }
+}
+
+/// A diagnostic's lines below each other: the second one says how to mend it.
+fn aligned(diagnostic: &str) -> String {
+    diagnostic.replace('\n', "\n             ")
 }
 
 fn cache_json(cache: &proto::CacheStatsResponse) -> Value {
