@@ -71,6 +71,10 @@ fn main() -> ExitCode {
 /// Licences, bans, sources and duplicates. The advisory database is not asked: it needs a network that test machines may
 /// not have.
 fn dependencies() -> bool {
+    // cargo-deny reads every manifest of the lock file, those of other systems included; building fetched this one's only.
+    if !run("fetching every dependency", Command::new(cargo()).args(["fetch", "--quiet", "--locked"])) {
+        return false;
+    }
     let tool = root().join(TOOLS).join("bin/cargo-deny");
     if !tool.is_file() {
         let mut install = Command::new(cargo());
