@@ -72,7 +72,10 @@ fn main() -> ExitCode {
 /// not have.
 fn dependencies() -> bool {
     // cargo-deny reads every manifest of the lock file, those of other systems included; building fetched this one's only.
-    if !run("fetching every dependency", Command::new(cargo()).args(["fetch", "--quiet", "--locked"])) {
+    if !run(
+        "fetching every dependency",
+        Command::new(cargo()).args(["fetch", "--quiet", "--locked"]),
+    ) {
         return false;
     }
     let tool = root().join(TOOLS).join("bin/cargo-deny");
