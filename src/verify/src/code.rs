@@ -9,8 +9,12 @@ use thiserror::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Code {
+    /// The signature lacks an annotation that the rule asks for.
+    AnnotationMismatch,
     /// A certificate was not valid at the time that counts.
     CertificateExpired,
+    /// A certificate was revoked by its issuer.
+    CertificateRevoked,
     /// No answer in time.
     Deadline,
     /// The policy's rule denies the image by name or digest.
@@ -23,6 +27,10 @@ pub enum Code {
     LimitExceeded,
     /// No rule matches and `unmatched` denies; or no statement of an authority is for the repository.
     NoMatchingRule,
+    /// The plugin that the signature asks for says that it is not good.
+    PluginRefused,
+    /// The plugin that the signature asks for is not installed, is too old, or gave no valid answer.
+    PluginUnavailable,
     /// There is no good policy.
     PolicyInvalid,
     /// The registry refused the credentials, or there are none.
@@ -37,10 +45,16 @@ pub enum Code {
     SignatureExpired,
     /// The envelope, its signature or its certificates are not what the specification asks for.
     SignatureInvalid,
+    /// The signature was made, or may have been made, before the rule's minimum signing time.
+    SignatureTooOld,
     /// A good signature of another artifact.
     SubjectMismatch,
-    /// A signature needs a plugin or understands attributes that this version does not.
+    /// A signature has critical attributes that nobody here understands.
     SignatureUnsupported,
+    /// The countersignature of a timestamp authority does not hold.
+    TimestampInvalid,
+    /// A countersignature of a timestamp authority is needed, and there is none.
+    TimestampRequired,
     /// No signature by the authority was found.
     Unsigned,
     /// The chain does not lead to a certificate of the trust stores.
@@ -49,14 +63,18 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and closed label sets.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 25] = [
+        Self::AnnotationMismatch,
         Self::CertificateExpired,
+        Self::CertificateRevoked,
         Self::Deadline,
         Self::DeniedByRule,
         Self::IdentityMismatch,
         Self::Internal,
         Self::LimitExceeded,
         Self::NoMatchingRule,
+        Self::PluginRefused,
+        Self::PluginUnavailable,
         Self::PolicyInvalid,
         Self::RegistryAuth,
         Self::RegistryUnavailable,
@@ -65,7 +83,10 @@ impl Code {
         Self::SignatureExpired,
         Self::SignatureInvalid,
         Self::SignatureUnsupported,
+        Self::SignatureTooOld,
         Self::SubjectMismatch,
+        Self::TimestampInvalid,
+        Self::TimestampRequired,
         Self::Unsigned,
         Self::UntrustedSigner,
     ];
@@ -73,13 +94,17 @@ impl Code {
     /// The word that appears in reasons, journals and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AnnotationMismatch => "annotation-mismatch",
             Self::CertificateExpired => "certificate-expired",
+            Self::CertificateRevoked => "certificate-revoked",
             Self::Deadline => "deadline",
             Self::DeniedByRule => "denied-by-rule",
             Self::IdentityMismatch => "identity-mismatch",
             Self::Internal => "internal",
             Self::LimitExceeded => "limit-exceeded",
             Self::NoMatchingRule => "no-matching-rule",
+            Self::PluginRefused => "plugin-refused",
+            Self::PluginUnavailable => "plugin-unavailable",
             Self::PolicyInvalid => "policy-invalid",
             Self::RegistryAuth => "registry-auth",
             Self::RegistryUnavailable => "registry-unavailable",
@@ -88,7 +113,10 @@ impl Code {
             Self::SignatureExpired => "signature-expired",
             Self::SignatureInvalid => "signature-invalid",
             Self::SignatureUnsupported => "signature-unsupported",
+            Self::SignatureTooOld => "signature-too-old",
             Self::SubjectMismatch => "subject-mismatch",
+            Self::TimestampInvalid => "timestamp-invalid",
+            Self::TimestampRequired => "timestamp-required",
             Self::Unsigned => "unsigned",
             Self::UntrustedSigner => "untrusted-signer",
         }
@@ -104,6 +132,7 @@ impl Code {
             Self::Deadline
                 | Self::Internal
                 | Self::LimitExceeded
+                | Self::PluginUnavailable
                 | Self::RegistryAuth
                 | Self::RegistryUnavailable
                 | Self::RevocationUnknown

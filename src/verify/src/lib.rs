@@ -31,6 +31,7 @@ pub mod limits;
 pub mod manifest;
 pub mod notation;
 pub mod policy;
+pub mod query;
 pub mod reference;
 pub mod untrusted;
 pub mod x509;

@@ -197,3 +197,62 @@ pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// How often a question starts over because the policy changed while it was judged.
 pub const MAX_POLICY_CHANGES: usize = 3;
+
+/// The address of a CRL or OCSP responder. Real ones are below 200 bytes; directories with long names reach 500.
+pub const MAX_REVOCATION_URL_LENGTH: usize = 2048;
+
+/// Revocation sources of one kind that one certificate may name. Real ones name one or two.
+pub const MAX_REVOCATION_URLS: usize = 8;
+
+/// A CRL. Those of public code-signing authorities are below 2 MiB. notation reads 32 MiB, which would be all the memory
+/// that the process has for everything in flight.
+pub const MAX_CRL_SIZE: usize = 8 * 1024 * 1024;
+
+/// An OCSP response, its responder's certificates included. Real ones are below 4 KiB; notation cuts at 20 KiB.
+pub const MAX_OCSP_RESPONSE_SIZE: usize = 64 * 1024;
+
+/// Revocation data in flight or in memory, of all images together.
+pub const MAX_REVOCATION_MEMORY: usize = 24 * 1024 * 1024;
+
+/// Revocation data on disk.
+pub const MAX_REVOCATION_DISK: u64 = 256 * 1024 * 1024;
+
+/// How long one OCSP responder may take. notation waits as long.
+pub const OCSP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one CRL may take. notation waits as long.
+pub const CRL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How far a certificate authority's or timestamp authority's clock may be ahead of the node's.
+pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// A timestamp token. Real ones with a chain of four certificates are below 12 KiB.
+pub const MAX_TIMESTAMP_TOKEN_SIZE: usize = 64 * 1024;
+
+/// Certificates, and signers, of one timestamp token. Real ones have up to five, and one.
+pub const MAX_TIMESTAMP_TOKEN_ITEMS: usize = 16;
+
+/// Rounds of asking what a judgement lacks: a plugin's metadata; OCSP, and a plugin's verdict; CRLs where OCSP had no
+/// answer; delta CRLs, which the CRLs name.
+pub const MAX_QUERY_ROUNDS: usize = 4;
+
+/// Queries about one image in one round. A chain of four certificates and a timestamp's of four need six.
+pub const MAX_QUERIES: usize = 64;
+
+/// A plugin's name. It is part of a file's name.
+pub const MAX_PLUGIN_NAME_LENGTH: usize = 128;
+
+/// What a plugin may write to its standard output, and to its standard error. notation accepts 64 MiB.
+pub const MAX_PLUGIN_OUTPUT: usize = 1024 * 1024;
+
+/// How long one run of a plugin may take: it may ask a cloud service, and the asker waits 7 s.
+pub const PLUGIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Plugins that run at once.
+pub const MAX_CONCURRENT_PLUGINS: usize = 4;
+
+/// How long a plugin's good word counts. Nobody signed it, so it cannot say for itself.
+pub const PLUGIN_VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
+
+/// How soon a verdict that rests on grace is reached again: the revocation endpoint may be back.
+pub const GRACE_VERDICT_LIFETIME: Duration = Duration::from_secs(300);

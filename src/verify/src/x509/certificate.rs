@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::{rfc5280, rfc5912};
-use der::asn1::{AnyRef, BitStringRef, ContextSpecific, UintRef};
+use der::asn1::{AnyRef, BitStringRef, ContextSpecific, IntRef, UintRef};
 use der::{Decode as _, Reader as _, Sequence, SliceReader, Tag, TagMode, TagNumber, Tagged as _};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, BasicConstraints, ExtendedKeyUsage, KeyUsage};
+use x509_cert::ext::pkix::{
+    AuthorityInfoAccessSyntax, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
+};
 use x509_cert::ext::{Extension, Extensions as WireExtensions};
 use x509_cert::name::Name;
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
@@ -59,6 +61,8 @@ pub struct Extensions {
     pub key_usage: Option<Marked<KeyUsage>>,
     /// What the key is for, in more detail.
     pub extended_key_usage: Option<Marked<ExtendedKeyUsage>>,
+    /// The name that its issuer gave its key.
+    pub subject_key_identifier: Option<Box<[u8]>>,
     /// It names a place where its revocation can be looked up: CRL distribution points, a freshest CRL or an OCSP
     /// responder.
     pub names_revocation_source: bool,
@@ -76,8 +80,10 @@ struct Parsed {
     to_be_signed: Range<usize>,
     signature_algorithm: Result<SignatureAlgorithm, ObjectIdentifier>,
     signature: Box<[u8]>,
+    serial_number: Range<usize>,
     issuer_der: Range<usize>,
     subject_der: Range<usize>,
+    subject_public_key_info_der: Range<usize>,
     subject: Name,
     key_kind: KeyKind,
     key: Box<[u8]>,
@@ -160,6 +166,27 @@ impl Certificate {
         &self.0.subject
     }
 
+    /// The subject as it is encoded. Names are compared byte for byte.
+    pub fn subject_der(&self) -> &[u8] {
+        self.bytes(&self.0.subject_der)
+    }
+
+    /// The issuer's name as it is encoded.
+    pub fn issuer_der(&self) -> &[u8] {
+        self.bytes(&self.0.issuer_der)
+    }
+
+    /// The octets of the serial number, as encoded: any integer, big-endian, in two's complement. RFC 5280 §4.1.2.2 asks for
+    /// a positive one, and for users to handle others gracefully.
+    pub fn serial_number(&self) -> &[u8] {
+        self.bytes(&self.0.serial_number)
+    }
+
+    /// The whole `SubjectPublicKeyInfo` as it is encoded.
+    pub fn subject_public_key_info_der(&self) -> &[u8] {
+        self.bytes(&self.0.subject_public_key_info_der)
+    }
+
     /// What kind of key it holds.
     pub fn key_kind(&self) -> KeyKind {
         self.0.key_kind
@@ -198,7 +225,7 @@ impl Certificate {
 
     /// Whether subject and issuer are the same name, byte for byte.
     pub fn is_self_issued(&self) -> bool {
-        self.bytes(&self.0.issuer_der) == self.bytes(&self.0.subject_der)
+        self.issuer_der() == self.subject_der()
     }
 
     /// Checks that `issuer` signed it: the names are the same bytes and the signature verifies. Whether the issuer may
@@ -208,7 +235,7 @@ impl Certificate {
     ///
     /// When it is not.
     pub fn check_issued_by(&self, issuer: &Self) -> Result<(), NotIssuedBy> {
-        if self.bytes(&self.0.issuer_der) != issuer.bytes(&issuer.0.subject_der) {
+        if self.issuer_der() != issuer.subject_der() {
             return Err(NotIssuedBy::Name);
         }
         self.check_signed_with(issuer)
@@ -271,11 +298,13 @@ fn malformed(error: der::Error) -> ParseCertificateError {
 /// What the walk over the outer structure finds. Where bytes matter they are kept as bytes.
 struct Wire<'a> {
     to_be_signed: Range<usize>,
+    serial_number: Range<usize>,
     inner_algorithm: AlgorithmIdentifierRef<'a>,
     issuer: Range<usize>,
     validity: Validity,
     subject: Range<usize>,
-    subject_public_key_info: SubjectPublicKeyInfoRef<'a>,
+    subject_public_key_info: Range<usize>,
+    public_key: SubjectPublicKeyInfoRef<'a>,
     extensions: WireExtensions,
     outer_algorithm: AlgorithmIdentifierRef<'a>,
     signature: BitStringRef<'a>,
@@ -294,21 +323,27 @@ impl<'a> Wire<'a> {
             let wire = reader.sequence(|reader| {
                 let _version: Option<ContextSpecific<AnyRef<'a>>> =
                     ContextSpecific::decode_explicit(reader, TagNumber(0))?;
-                let _serial_number: UintOrInt<'a> = reader.decode()?;
+                let serial_number: IntRef<'a> = reader.decode()?;
+                // The content ends where the element does.
+                let end = usize::try_from(reader.position())?;
+                let serial_number = end.saturating_sub(serial_number.as_bytes().len())..end;
                 let inner_algorithm = reader.decode()?;
                 let (issuer, _) = element(reader)?;
                 let validity = reader.decode()?;
                 let (subject, _) = element(reader)?;
-                let subject_public_key_info = reader.decode()?;
+                let (subject_public_key_info, key_bytes) = element(reader)?;
+                let public_key = SubjectPublicKeyInfoRef::from_der(key_bytes)?;
                 let extensions: Option<WireExtensions> = reader.context_specific(TagNumber(3), TagMode::Explicit)?;
                 let shift = |range: Range<usize>| base + range.start..base + range.end;
                 Ok::<_, der::Error>(Wire {
                     to_be_signed: to_be_signed.clone(),
+                    serial_number: shift(serial_number),
                     inner_algorithm,
                     issuer: shift(issuer),
                     validity,
                     subject: shift(subject),
-                    subject_public_key_info,
+                    subject_public_key_info: shift(subject_public_key_info),
+                    public_key,
                     extensions: extensions.unwrap_or_default(),
                     outer_algorithm,
                     signature,
@@ -321,9 +356,6 @@ impl<'a> Wire<'a> {
         Ok(wire)
     }
 }
-
-/// A serial number: any integer. RFC 5280 asks for a positive one, and for users to handle others gracefully.
-type UintOrInt<'a> = der::asn1::IntRef<'a>;
 
 /// The next element: where it is, and its bytes, header included.
 fn element<'a>(reader: &mut SliceReader<'a>) -> der::Result<(Range<usize>, &'a [u8])> {
@@ -355,11 +387,13 @@ impl Parsed {
             to_be_signed: wire.to_be_signed,
             signature_algorithm: signature_algorithm(&wire.outer_algorithm).ok_or(wire.outer_algorithm.oid),
             signature: octets(wire.signature)?,
+            serial_number: wire.serial_number,
             issuer_der: wire.issuer,
             subject_der: wire.subject,
+            subject_public_key_info_der: wire.subject_public_key_info,
             subject,
-            key_kind: key_kind(&wire.subject_public_key_info),
-            key: octets(wire.subject_public_key_info.subject_public_key)?,
+            key_kind: key_kind(&wire.public_key),
+            key: octets(wire.public_key.subject_public_key)?,
             not_before: timestamp(wire.validity.not_before),
             not_after: timestamp(wire.validity.not_after),
             extensions: Extensions::read(&wire.extensions)?,
@@ -396,6 +430,10 @@ impl Extensions {
                         return Err(ParseCertificateError::TooManyPurposes(purposes.value.0.len()));
                     }
                     extensions.extended_key_usage = Some(purposes);
+                }
+                rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER => {
+                    let identifier: Marked<SubjectKeyIdentifier> = value(extension)?;
+                    extensions.subject_key_identifier = Some(identifier.value.0.as_bytes().into());
                 }
                 rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS | rfc5280::ID_CE_FRESHEST_CRL => {
                     extensions.names_revocation_source = true;
