@@ -33,6 +33,7 @@ pub mod notation;
 pub mod policy;
 pub mod query;
 pub mod reference;
+pub mod timestamp;
 pub mod untrusted;
 pub mod x509;
 

@@ -256,3 +256,7 @@ pub const PLUGIN_VERDICT_LIFETIME: Duration = Duration::from_secs(3600);
 
 /// How soon a verdict that rests on grace is reached again: the revocation endpoint may be back.
 pub const GRACE_VERDICT_LIFETIME: Duration = Duration::from_secs(300);
+
+/// Signatures verified for one timestamp token. A signer and its chain of four certificates need four; an authority that
+/// rolls its certificates over, a few more. So the search for a chain ends, whatever certificates the token has.
+pub const MAX_TIMESTAMP_VERIFICATIONS: usize = 64;
