@@ -468,7 +468,7 @@ fn value<'a, T: der::Decode<'a>>(extension: &'a Extension) -> Result<Marked<T>, 
 
 /// A time of a certificate. `99991231235959Z`, which says that a certificate has no good end (RFC 5280 §4.1.2.5), is
 /// later than the last moment that the clock type has; it becomes that moment.
-fn timestamp(time: Time) -> Timestamp {
+pub(crate) fn timestamp(time: Time) -> Timestamp {
     i64::try_from(time.to_unix_duration().as_secs())
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
@@ -512,7 +512,7 @@ fn bit_length(bytes: &[u8]) -> usize {
 }
 
 /// The closed list of algorithms that certificates may be signed with.
-fn signature_algorithm(identifier: &AlgorithmIdentifierRef<'_>) -> Option<SignatureAlgorithm> {
+pub(crate) fn signature_algorithm(identifier: &AlgorithmIdentifierRef<'_>) -> Option<SignatureAlgorithm> {
     let null_or_absent = identifier
         .parameters
         .is_none_or(|parameters| parameters.tag() == Tag::Null);
@@ -528,6 +528,19 @@ fn signature_algorithm(identifier: &AlgorithmIdentifierRef<'_>) -> Option<Signat
         rfc5912::ID_RSASSA_PSS => SignatureAlgorithm::RsaPss(pss_hash(identifier.parameters?)?),
         _ => return None,
     })
+}
+
+/// The closed list of hashes. Their parameters are absent or NULL (RFC 5754 §2).
+pub(crate) fn hash_algorithm(identifier: &AlgorithmIdentifierRef<'_>) -> Option<Hash> {
+    let null_or_absent = identifier
+        .parameters
+        .is_none_or(|parameters| parameters.tag() == Tag::Null);
+    match identifier.oid {
+        rfc5912::ID_SHA_256 if null_or_absent => Some(Hash::Sha256),
+        rfc5912::ID_SHA_384 if null_or_absent => Some(Hash::Sha384),
+        rfc5912::ID_SHA_512 if null_or_absent => Some(Hash::Sha512),
+        _ => None,
+    }
 }
 
 /// `RSASSA-PSS-params` (RFC 4055 §3.1). Every default means SHA-1, so all fields but the trailer must be present.
@@ -546,23 +559,14 @@ struct PssParameters<'a> {
 /// The one hash of PSS parameters: hash, MGF1's hash and the salt's length have to agree.
 fn pss_hash(parameters: AnyRef<'_>) -> Option<Hash> {
     let parameters: PssParameters<'_> = parameters.decode_as().ok()?;
-    let hash = |identifier: &AlgorithmIdentifierRef<'_>| {
-        if identifier
-            .parameters
-            .is_some_and(|parameters| parameters.tag() != Tag::Null)
-        {
-            return None;
-        }
-        match identifier.oid {
-            rfc5912::ID_SHA_256 => Some((Hash::Sha256, 32)),
-            rfc5912::ID_SHA_384 => Some((Hash::Sha384, 48)),
-            rfc5912::ID_SHA_512 => Some((Hash::Sha512, 64)),
-            _ => None,
-        }
+    let outer = hash_algorithm(&parameters.hash)?;
+    let length = match outer {
+        Hash::Sha256 => 32,
+        Hash::Sha384 => 48,
+        Hash::Sha512 => 64,
     };
-    let (outer, length) = hash(&parameters.hash)?;
     let mask = parameters.mask_generation;
-    let (inner, _) = hash(&mask.parameters?.decode_as().ok()?)?;
+    let inner = hash_algorithm(&mask.parameters?.decode_as().ok()?)?;
     let agree = mask.oid == rfc5912::ID_MGF_1
         && outer == inner
         && parameters.salt_length == length
