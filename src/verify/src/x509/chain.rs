@@ -171,7 +171,7 @@ impl Chain {
         let issuers: Vec<_> = certificates.collect();
         let algorithm = check_leaf(&leaf)?;
         for (below, issuer) in issuers.iter().enumerate() {
-            check_issuer(issuer, below).map_err(|cause| ChainError::Issuer {
+            check_issuer(issuer, below, Criticality::Required).map_err(|cause| ChainError::Issuer {
                 position: below + 1,
                 cause,
             })?;
@@ -235,8 +235,21 @@ impl Chain {
     }
 }
 
+/// Whether the key usage of a certificate has to be critical.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Criticality {
+    /// It has to be.
+    Required,
+    /// It may be.
+    Optional,
+}
+
 /// The rules of CA certificates; `below` CAs are between it and the leaf.
-fn check_issuer(certificate: &Certificate, below: usize) -> Result<(), IssuerError> {
+pub(super) fn check_issuer(
+    certificate: &Certificate,
+    below: usize,
+    criticality: Criticality,
+) -> Result<(), IssuerError> {
     let extensions = certificate.extensions();
     let constraints = match &extensions.basic_constraints {
         Some(constraints) if constraints.value.ca => constraints,
@@ -251,7 +264,7 @@ fn check_issuer(certificate: &Certificate, below: usize) -> Result<(), IssuerErr
         return Err(IssuerError::PathLength { allowed, below });
     }
     let key_usage = extensions.key_usage.as_ref().ok_or(IssuerError::NoKeyUsage)?;
-    if !key_usage.critical {
+    if !key_usage.critical && criticality == Criticality::Required {
         return Err(IssuerError::KeyUsageNotCritical);
     }
     if !key_usage.value.key_cert_sign() {
@@ -262,12 +275,27 @@ fn check_issuer(certificate: &Certificate, below: usize) -> Result<(), IssuerErr
 
 /// The rules of signing certificates. codeSigning is not asked for: the specification makes it optional.
 fn check_leaf(certificate: &Certificate) -> Result<EnvelopeAlgorithm, LeafError> {
-    let extensions = certificate.extensions();
+    let algorithm = check_signer(certificate, Criticality::Required)?;
+    if let Some(purposes) = &certificate.extensions().extended_key_usage
+        && let Some((_, name)) = FORBIDDEN_PURPOSES
+            .iter()
+            .find(|(purpose, _)| purposes.value.0.contains(purpose))
+    {
+        return Err(LeafError::ForbiddenExtendedKeyUsage(name));
+    }
+    Ok(algorithm)
+}
+
+/// The rules of whoever signs, be it images or timestamps; all but those of the extended key usage.
+pub(super) fn check_signer(
+    certificate: &Certificate,
+    criticality: Criticality,
+) -> Result<EnvelopeAlgorithm, LeafError> {
     if certificate.is_ca() {
         return Err(LeafError::IsCa);
     }
-    let key_usage = extensions.key_usage.as_ref().ok_or(LeafError::NoKeyUsage)?;
-    if !key_usage.critical {
+    let key_usage = certificate.extensions().key_usage.as_ref().ok_or(LeafError::NoKeyUsage)?;
+    if !key_usage.critical && criticality == Criticality::Required {
         return Err(LeafError::KeyUsageNotCritical);
     }
     if !key_usage.value.digital_signature() {
@@ -275,13 +303,6 @@ fn check_leaf(certificate: &Certificate) -> Result<EnvelopeAlgorithm, LeafError>
     }
     if let Some(name) = forbidden_key_usage(&key_usage.value) {
         return Err(LeafError::ForbiddenKeyUsage(name));
-    }
-    if let Some(purposes) = &extensions.extended_key_usage
-        && let Some((_, name)) = FORBIDDEN_PURPOSES
-            .iter()
-            .find(|(purpose, _)| purposes.value.0.contains(purpose))
-    {
-        return Err(LeafError::ForbiddenExtendedKeyUsage(name));
     }
     let key = certificate.key_kind();
     EnvelopeAlgorithm::for_key(key).ok_or(LeafError::Key(key))

@@ -3,3 +3,4 @@
 pub mod certificate;
 pub mod chain;
 pub mod distinguished_name;
+pub mod timestamping;
