@@ -8,8 +8,8 @@ use coset::{
 };
 
 use super::{
-    AUTHENTIC_SIGNING_TIME, EXPIRY, Envelope, EnvelopeError, Headers, SIGNING_SCHEME, SIGNING_TIME,
-    TIMESTAMP_SIGNATURE, VERIFICATION_PLUGIN, cbor, certificates,
+    AUTHENTIC_SIGNING_TIME, AttributeName, AttributeValue, EXPIRY, Envelope, EnvelopeError, Headers, SIGNING_SCHEME,
+    SIGNING_TIME, TIMESTAMP_SIGNATURE, VERIFICATION_PLUGIN, VERIFICATION_PLUGIN_MIN_VERSION, cbor, certificates,
 };
 use crate::Timestamp;
 use crate::crypto::EnvelopeAlgorithm;
@@ -73,7 +73,7 @@ fn check_disjoint(protected: &Header, unprotected: &Header) -> Result<(), Envelo
         .iter()
         .find(|(label, _)| find(protected, label).is_some())
     {
-        Some((label, _)) => duplicate(&name(label)),
+        Some((label, _)) => Err(EnvelopeError::DuplicateHeader((&name(label)).into())),
         None => Ok(()),
     }
 }
@@ -110,30 +110,45 @@ fn read(protected: &Header) -> Result<Headers, EnvelopeError> {
                     headers.authentic_signing_time = Some(time(value, AUTHENTIC_SIGNING_TIME)?);
                 }
                 EXPIRY => headers.expiry = Some(time(value, EXPIRY)?),
+                VERIFICATION_PLUGIN => headers.plugin = Some(string(value, VERIFICATION_PLUGIN)?),
+                VERIFICATION_PLUGIN_MIN_VERSION => {
+                    headers.plugin_minimum_version = Some(string(value, VERIFICATION_PLUGIN_MIN_VERSION)?);
+                }
                 _ => {
-                    if text == VERIFICATION_PLUGIN {
-                        headers.plugin = Some(string(value, VERIFICATION_PLUGIN)?);
-                    }
-                    headers.extended.insert(name(label));
+                    headers.extended.insert(name(label), attribute_value(value));
                 }
             },
             Label::Int(_) => {
-                headers.extended.insert(name(label));
+                headers.extended.insert(name(label), attribute_value(value));
             }
         }
     }
     Ok(headers)
 }
 
-/// A label as text. A number gets a mark, so that it is not the text of the same digits.
-fn name(label: &Label) -> String {
+fn name(label: &Label) -> AttributeName {
     match label {
-        Label::Int(number) => format!("#{number}"),
-        Label::Text(text) => text.clone(),
+        Label::Int(number) => AttributeName::Number(*number),
+        Label::Text(text) => AttributeName::from(text.as_str()),
     }
 }
 
-fn critical_name(label: &RegisteredLabelWithPrivate<iana::HeaderParameter>) -> String {
+/// Bytes are composite: notation tells them to plugins in base64, where they are not told from text.
+fn attribute_value(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null,
+        Value::Bool(value) => AttributeValue::Boolean(*value),
+        Value::Text(text) => AttributeValue::Text(text.clone()),
+        Value::Integer(integer) => serde_json::Number::from_i128(i128::from(*integer))
+            .map_or(AttributeValue::Composite, AttributeValue::Number),
+        Value::Float(float) => {
+            serde_json::Number::from_f64(*float).map_or(AttributeValue::Composite, AttributeValue::Number)
+        }
+        _ => AttributeValue::Composite,
+    }
+}
+
+fn critical_name(label: &RegisteredLabelWithPrivate<iana::HeaderParameter>) -> AttributeName {
     name(&match label {
         RegisteredLabelWithPrivate::Assigned(parameter) => Label::Int(parameter.to_i64()),
         RegisteredLabelWithPrivate::PrivateUse(number) => Label::Int(*number),

@@ -13,7 +13,7 @@ use crate::limits::{MAX_ENVELOPE_VALUES, MAX_NESTING};
 use crate::untrusted::{self, Untrusted};
 
 /// Parses exactly one value.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value, EnvelopeError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value, EnvelopeError> {
     let mut budget = Budget {
         values: MAX_ENVELOPE_VALUES,
         exceeded: None,

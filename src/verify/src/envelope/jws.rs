@@ -5,8 +5,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 
 use super::{
-    AUTHENTIC_SIGNING_TIME, EXPIRY, Envelope, EnvelopeError, Headers, SIGNING_SCHEME, SIGNING_TIME,
-    TIMESTAMP_SIGNATURE, VERIFICATION_PLUGIN, certificates, json,
+    AUTHENTIC_SIGNING_TIME, AttributeName, AttributeValue, EXPIRY, Envelope, EnvelopeError, Headers, SIGNING_SCHEME,
+    SIGNING_TIME, TIMESTAMP_SIGNATURE, VERIFICATION_PLUGIN, VERIFICATION_PLUGIN_MIN_VERSION, certificates, json,
 };
 use crate::Timestamp;
 use crate::crypto::EnvelopeAlgorithm;
@@ -62,25 +62,37 @@ fn read(protected: &Map<String, Value>) -> Result<Headers, EnvelopeError> {
             SIGNING_TIME => headers.signing_time = Some(time(value, SIGNING_TIME)?),
             AUTHENTIC_SIGNING_TIME => headers.authentic_signing_time = Some(time(value, AUTHENTIC_SIGNING_TIME)?),
             EXPIRY => headers.expiry = Some(time(value, EXPIRY)?),
+            VERIFICATION_PLUGIN => headers.plugin = Some(string(value, VERIFICATION_PLUGIN)?.to_owned()),
+            VERIFICATION_PLUGIN_MIN_VERSION => {
+                let version = string(value, VERIFICATION_PLUGIN_MIN_VERSION)?;
+                headers.plugin_minimum_version = Some(version.to_owned());
+            }
             _ => {
-                if name == VERIFICATION_PLUGIN {
-                    headers.plugin = Some(string(value, VERIFICATION_PLUGIN)?.to_owned());
-                }
-                headers.extended.insert(name.clone());
+                headers.extended.insert(name.as_str().into(), attribute_value(value));
             }
         }
     }
     Ok(headers)
 }
 
-fn critical(value: &Value) -> Result<Vec<String>, EnvelopeError> {
+fn attribute_value(value: &Value) -> AttributeValue {
+    match value {
+        Value::Null => AttributeValue::Null,
+        Value::Bool(value) => AttributeValue::Boolean(*value),
+        Value::Number(number) => AttributeValue::Number(number.clone()),
+        Value::String(text) => AttributeValue::Text(text.clone()),
+        Value::Array(_) | Value::Object(_) => AttributeValue::Composite,
+    }
+}
+
+fn critical(value: &Value) -> Result<Vec<AttributeName>, EnvelopeError> {
     let names = value.as_array().ok_or(EnvelopeError::Type {
         name: "crit",
         expected: "an array of text",
     })?;
     names
         .iter()
-        .map(|name| string(name, "crit").map(str::to_owned))
+        .map(|name| string(name, "crit").map(AttributeName::from))
         .collect()
 }
 

@@ -6,14 +6,15 @@
 
 mod cbor;
 mod cose;
-mod json;
+pub(crate) mod json;
 mod jws;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use semver::Version;
 use thiserror::Error;
 
 use crate::Timestamp;
@@ -21,12 +22,13 @@ use crate::crypto::{self, BadSignature, EnvelopeAlgorithm};
 use crate::descriptor::{Descriptor, MediaType, ParseDescriptorError};
 use crate::digest::ParseDigestError;
 use crate::limits::{MAX_ATTRIBUTES, MAX_CHAIN_LENGTH, MAX_ENVELOPE_SIZE, MAX_ENVELOPE_VALUES, MAX_NESTING};
+use crate::query::{ParsePluginNameError, PluginName};
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, ParseCertificateError};
 use crate::x509::chain::{Chain, ChainError};
 
 /// The one content type of a payload (notation spec: signature-specification.md#payload).
-const PAYLOAD: &str = "application/vnd.cncf.notary.payload.v1+json";
+pub(crate) const PAYLOAD: &str = "application/vnd.cncf.notary.payload.v1+json";
 
 // The names of headers, the same in both formats (notation spec: signature-specification.md#signed-attributes).
 const SIGNING_SCHEME: &str = "io.cncf.notary.signingScheme";
@@ -34,6 +36,7 @@ const SIGNING_TIME: &str = "io.cncf.notary.signingTime";
 const AUTHENTIC_SIGNING_TIME: &str = "io.cncf.notary.authenticSigningTime";
 const EXPIRY: &str = "io.cncf.notary.expiry";
 const VERIFICATION_PLUGIN: &str = "io.cncf.notary.verificationPlugin";
+const VERIFICATION_PLUGIN_MIN_VERSION: &str = "io.cncf.notary.verificationPluginMinVersion";
 const TIMESTAMP_SIGNATURE: &str = "io.cncf.notary.timestampSignature";
 
 const X509: &str = "notary.x509";
@@ -97,6 +100,65 @@ impl fmt::Display for SigningScheme {
     }
 }
 
+/// The plugin that a signer asks to be consulted
+/// (notation spec: signature-specification.md#extended-attributes-for-notation-plugins).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredPlugin {
+    /// Its name. It leads to a program only where the node's configuration has the same.
+    pub name: PluginName,
+    /// The oldest version that will do.
+    pub minimum_version: Option<Version>,
+}
+
+/// The name of a signed attribute. In COSE it may be a number, which is never the text of the same digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AttributeName {
+    /// A COSE label without text.
+    Number(i64),
+    /// Any other.
+    Text(Box<str>),
+}
+
+impl From<&str> for AttributeName {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<&AttributeName> for Untrusted {
+    fn from(name: &AttributeName) -> Self {
+        match name {
+            AttributeName::Number(number) => format!("#{number}").into(),
+            AttributeName::Text(text) => Self::new(text),
+        }
+    }
+}
+
+/// The value of a signed attribute, as far as JSON and COSE have it in common. A plugin is told primitive values only
+/// (notation spec: plugin-extensibility.md#verification-workflow-using-plugin).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttributeValue {
+    /// True or false.
+    Boolean(bool),
+    /// Something that is no primitive value of JSON: an array, a map, bytes, a tag, a number out of range.
+    Composite,
+    /// Nothing.
+    Null,
+    /// A number.
+    Number(serde_json::Number),
+    /// Text.
+    Text(String),
+}
+
+/// A critical attribute that is not one of the specification's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CriticalAttribute {
+    /// Its name.
+    pub name: AttributeName,
+    /// Its value.
+    pub value: AttributeValue,
+}
+
 /// The signed attributes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
@@ -105,9 +167,9 @@ pub struct Attributes {
     /// From when on the signature no longer counts.
     pub expiry: Option<Timestamp>,
     /// The plugin that the signer asks to be consulted.
-    pub plugin: Option<Untrusted>,
-    /// The names of the attributes that a verifier must understand, beside those of the specification itself.
-    pub critical: Vec<Untrusted>,
+    pub plugin: Option<RequiredPlugin>,
+    /// The attributes that a verifier must understand, beside those of the specification itself, in the signer's order.
+    pub critical: Vec<CriticalAttribute>,
 }
 
 /// An envelope as it came: parsed, every rule of its headers checked, nothing verified.
@@ -189,6 +251,12 @@ pub enum EnvelopeError {
     /// A header must be marked critical, and is not.
     #[error("the header {0} is not marked critical")]
     NotCritical(&'static str),
+    /// The verification plugin is none that could be.
+    #[error(transparent)]
+    Plugin(#[from] ParsePluginNameError),
+    /// The minimum version of the verification plugin is no semantic version.
+    #[error("the minimum version {0} of the verification plugin is not a semantic version")]
+    PluginVersion(Untrusted),
     /// The payload is not what it has to be.
     #[error("the payload is malformed: {0}")]
     Payload(Untrusted),
@@ -357,19 +425,20 @@ fn target(payload: &[u8]) -> Result<Descriptor, EnvelopeError> {
 #[derive(Default)]
 struct Headers {
     content_type: Option<String>,
-    critical: Vec<String>,
+    critical: Vec<AttributeName>,
     scheme: Option<String>,
     signing_time: Option<Timestamp>,
     authentic_signing_time: Option<Timestamp>,
     expiry: Option<Timestamp>,
     plugin: Option<String>,
-    /// The names of all attributes that are not the specification's own, the plugin's among them.
-    extended: BTreeSet<String>,
+    plugin_minimum_version: Option<String>,
+    /// The attributes that are not the specification's own.
+    extended: BTreeMap<AttributeName, AttributeValue>,
 }
 
 impl Headers {
     /// The rules of signed attributes (notation spec: signature-specification.md#signed-attributes).
-    fn check(self) -> Result<Attributes, EnvelopeError> {
+    fn check(mut self) -> Result<Attributes, EnvelopeError> {
         match self.content_type.as_deref() {
             Some(PAYLOAD) => {}
             Some(other) => return Err(EnvelopeError::ContentType(other.into())),
@@ -383,18 +452,28 @@ impl Headers {
         {
             return Err(EnvelopeError::ExpiryBeforeSigning { expiry, signing_time });
         }
-        if self.plugin.as_deref() == Some("") {
-            return Err(EnvelopeError::Type {
-                name: VERIFICATION_PLUGIN,
-                expected: "a non-empty text",
-            });
-        }
         Ok(Attributes {
             scheme,
             expiry: self.expiry,
-            plugin: self.plugin.map(Untrusted::from),
+            plugin: self.check_plugin()?,
             critical,
         })
+    }
+
+    fn check_plugin(&self) -> Result<Option<RequiredPlugin>, EnvelopeError> {
+        let Some(name) = &self.plugin else {
+            return match self.plugin_minimum_version {
+                // A version of nothing: notation ignores it.
+                Some(_) => Err(EnvelopeError::Missing(VERIFICATION_PLUGIN)),
+                None => Ok(None),
+            };
+        };
+        let version =
+            |text: &String| Version::parse(text).map_err(|_| EnvelopeError::PluginVersion(text.as_str().into()));
+        Ok(Some(RequiredPlugin {
+            name: name.parse()?,
+            minimum_version: self.plugin_minimum_version.as_ref().map(version).transpose()?,
+        }))
     }
 
     /// Each scheme has its own time, and may not have the other's (notation spec: signing-scheme.md).
@@ -418,7 +497,7 @@ impl Headers {
 
     /// What must be marked critical is, and what is marked is there. Returns the marked attributes that are not the
     /// specification's own.
-    fn check_critical(&self, scheme: SigningScheme) -> Result<Vec<Untrusted>, EnvelopeError> {
+    fn check_critical(&mut self, scheme: SigningScheme) -> Result<Vec<CriticalAttribute>, EnvelopeError> {
         if self.critical.is_empty() {
             return Err(EnvelopeError::Missing("the list of critical headers"));
         }
@@ -429,21 +508,34 @@ impl Headers {
         if matches!(scheme, SigningScheme::SigningAuthority { .. }) {
             must_be_marked.push(AUTHENTIC_SIGNING_TIME);
         }
-        let mut seen = BTreeSet::new();
-        let mut extended = Vec::new();
-        for name in &self.critical {
-            if !seen.insert(name.as_str()) {
-                return Err(EnvelopeError::CriticalTwice(name.as_str().into()));
-            }
-            if self.extended.contains(name) {
-                extended.push(name.as_str().into());
-            } else if !must_be_marked.contains(&name.as_str()) {
-                return Err(EnvelopeError::CriticalAbsent(name.as_str().into()));
-            }
+        if self.plugin.is_some() {
+            must_be_marked.push(VERIFICATION_PLUGIN);
         }
-        match must_be_marked.into_iter().find(|name| !seen.contains(name)) {
+        if self.plugin_minimum_version.is_some() {
+            must_be_marked.push(VERIFICATION_PLUGIN_MIN_VERSION);
+        }
+        let mut seen = BTreeSet::new();
+        let mut critical = Vec::new();
+        for name in std::mem::take(&mut self.critical) {
+            if seen.contains(&name) {
+                return Err(EnvelopeError::CriticalTwice((&name).into()));
+            }
+            if let Some(value) = self.extended.remove(&name) {
+                critical.push(CriticalAttribute {
+                    name: name.clone(),
+                    value,
+                });
+            } else if must_be_marked.iter().all(|known| AttributeName::from(*known) != name) {
+                return Err(EnvelopeError::CriticalAbsent((&name).into()));
+            }
+            seen.insert(name);
+        }
+        match must_be_marked
+            .into_iter()
+            .find(|name| !seen.contains(&AttributeName::from(*name)))
+        {
             Some(name) => Err(EnvelopeError::NotCritical(name)),
-            None => Ok(extended),
+            None => Ok(critical),
         }
     }
 }

@@ -58,7 +58,10 @@ fn reads_the_conformance_headers_of_cose() {
             },
             expiry: Some(second("expiry")),
             plugin: None,
-            critical: vec!["signedCritKey1".into()],
+            critical: vec![CriticalAttribute {
+                name: "signedCritKey1".into(),
+                value: AttributeValue::Text("signedCritValue1".to_owned()),
+            }],
         }
     );
     // RFC 9052 §4.4, spelled out: the context, the header as it came, no external data, the payload.
@@ -90,7 +93,10 @@ fn reads_the_conformance_headers_of_jws() {
             },
             expiry: Some("2099-08-30T13:50:00Z".parse().unwrap()),
             plugin: None,
-            critical: vec!["signedCritKey1".into()],
+            critical: vec![CriticalAttribute {
+                name: "signedCritKey1".into(),
+                value: AttributeValue::Text("signedCritValue1".to_owned()),
+            }],
         }
     );
 }

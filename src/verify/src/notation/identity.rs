@@ -13,13 +13,32 @@ use crate::x509::distinguished_name::{DistinguishedName, DistinguishedNameError}
 /// The only kind of identity that needs no plugin.
 const X509_SUBJECT: &str = "x509.subject";
 
+/// The wildcard.
+const ANY: &str = "*";
+
 /// Whose certificates are accepted, among those that lead to a trust store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TrustedIdentities {
     /// Everyone whom the trust stores vouch for.
     Any,
-    /// Subjects that have all attributes of one of these names. Nobody, where there are none.
-    Listed(Vec<DistinguishedName>),
+    /// Whom the list names. Nobody, where it is empty.
+    Listed(IdentityList),
+}
+
+/// A list of trusted identities.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityList {
+    /// Every item as it was written: a plugin is told them all.
+    texts: Vec<Box<str>>,
+    /// Subjects that have all attributes of one of these names are recognised.
+    subjects: Vec<DistinguishedName>,
+}
+
+impl IdentityList {
+    /// The names of the items that need no plugin.
+    pub fn subjects(&self) -> &[DistinguishedName] {
+        &self.subjects
+    }
 }
 
 /// Why a list of trusted identities is invalid.
@@ -45,9 +64,6 @@ pub enum TrustedIdentitiesError {
     /// One identity includes another.
     #[error("trusted identities overlap: \"{0}\" includes \"{1}\"")]
     Overlap(Untrusted, Untrusted),
-    /// Only identities that a plugin would judge.
-    #[error("no x509.subject identity is listed, and this version runs no plugins that judge others")]
-    OnlyForPlugins,
     /// No items.
     #[error("there are no trusted identities")]
     None,
@@ -71,6 +87,9 @@ pub enum IdentityError {
     /// The subject cannot be compared.
     #[error("the signer's subject cannot be compared with trusted identities: {0}")]
     Subject(#[from] DistinguishedNameError),
+    /// The list has only identities that a plugin judges.
+    #[error("the policy lists no x509.subject identity, and no plugin judges the others")]
+    OnlyForPlugins,
     /// The subject is not in the list.
     #[error("the signer {0} is no trusted identity")]
     NotListed(DistinguishedName),
@@ -100,13 +119,28 @@ impl TrustedIdentities {
         Self::Any
     }
 
+    /// Nobody: the list of a statement that asks for no signature.
+    pub fn nobody() -> Self {
+        Self::Listed(IdentityList::default())
+    }
+
+    /// The items as they were written.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let (any, listed) = match self {
+            Self::Any => (Some(ANY), None),
+            Self::Listed(list) => (None, Some(list)),
+        };
+        let listed = listed.into_iter().flat_map(|list| &list.texts).map(|text| &**text);
+        any.into_iter().chain(listed)
+    }
+
     /// Reads a list. Every problem is returned.
     ///
-    /// Identities of other kinds than `x509.subject` are for plugins; they trust nobody here and are skipped.
+    /// Identities of other kinds than `x509.subject` are for plugins; without one they recognise nobody.
     ///
     /// # Errors
     ///
-    /// When an item is invalid, items overlap, or nobody would be left.
+    /// When an item is invalid, items overlap, or there are none.
     pub fn parse(items: &[&str]) -> Result<Self, Vec<TrustedIdentityProblem>> {
         if items.len() > MAX_TRUSTED_IDENTITIES {
             let error = TrustedIdentitiesError::TooMany(items.len());
@@ -139,15 +173,15 @@ impl TrustedIdentities {
                 break;
             }
         }
-        if problems.is_empty() && names.is_empty() {
-            let error = match items {
-                [] => TrustedIdentitiesError::None,
-                _ => TrustedIdentitiesError::OnlyForPlugins,
-            };
+        if items.is_empty() {
+            let error = TrustedIdentitiesError::None;
             problems.push(TrustedIdentityProblem { index: 0, error });
         }
         if problems.is_empty() {
-            Ok(Self::Listed(names.into_iter().map(|(_, name)| name).collect()))
+            Ok(Self::Listed(IdentityList {
+                texts: items.iter().copied().map(Box::from).collect(),
+                subjects: names.into_iter().map(|(_, name)| name).collect(),
+            }))
         } else {
             Err(problems)
         }
@@ -164,11 +198,14 @@ impl TrustedIdentities {
     ///
     /// When the subject cannot be compared or is nobody of the list.
     pub fn recognises(&self, subject: &Name) -> Result<RecognisedIdentity, IdentityError> {
-        let Self::Listed(names) = self else {
+        let Self::Listed(list) = self else {
             return Ok(RecognisedIdentity::Any(subject.to_string().into()));
         };
+        if list.subjects.is_empty() && !list.texts.is_empty() {
+            return Err(IdentityError::OnlyForPlugins);
+        }
         let subject = DistinguishedName::from_name(subject)?;
-        match names.iter().find(|name| name.is_subset_of(&subject)) {
+        match list.subjects.iter().find(|name| name.is_subset_of(&subject)) {
             Some(name) => Ok(RecognisedIdentity::Listed(name.clone())),
             None => Err(IdentityError::NotListed(subject)),
         }
@@ -183,7 +220,7 @@ enum Item {
 }
 
 fn read(item: &str) -> Result<Item, TrustedIdentitiesError> {
-    if item == "*" {
+    if item == ANY {
         return Ok(Item::Any);
     }
     if item.is_empty() {
@@ -254,7 +291,7 @@ mod tests {
     #[test]
     fn an_empty_list_recognises_nobody() {
         let subject = Name::from_str("CN=release,O=Corp,ST=WA,C=US").unwrap();
-        assert!(TrustedIdentities::Listed(Vec::new()).recognises(&subject).is_err());
+        assert!(TrustedIdentities::nobody().recognises(&subject).is_err());
     }
 
     #[test]
@@ -284,12 +321,21 @@ mod tests {
     #[test]
     fn identities_for_plugins_trust_nobody() {
         let arn = "com.amazonaws.signer:arn:aws:signer:x";
-        refused(
-            &[arn],
-            &["0 no x509.subject identity is listed, and this version runs no plugins that judge others"],
-        );
+        let subject = Name::from_str("CN=release,O=Corp,ST=WA,C=US").unwrap();
+        let alone = TrustedIdentities::parse(&[arn]).unwrap();
+        assert_eq!(alone.recognises(&subject), Err(IdentityError::OnlyForPlugins));
         let both = TrustedIdentities::parse(&[arn, RELEASE]).unwrap();
-        assert!(matches!(both, TrustedIdentities::Listed(names) if names.len() == 1));
+        assert!(matches!(both.recognises(&subject), Ok(RecognisedIdentity::Listed(_))));
+    }
+
+    #[test]
+    fn every_item_is_kept_as_it_was_written() {
+        let arn = "com.amazonaws.signer:arn:aws:signer:x";
+        for items in [&["*"][..], &[arn], &[RELEASE, arn]] {
+            let identities = TrustedIdentities::parse(items).unwrap();
+            assert_eq!(identities.texts().collect::<Vec<_>>(), items);
+        }
+        assert_eq!(TrustedIdentities::nobody().texts().count(), 0);
     }
 
     #[test]

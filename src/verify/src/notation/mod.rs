@@ -1,6 +1,7 @@
 //! The Notary Project's trust policy, trust stores and signatures.
 
 pub mod identity;
+pub mod plugin;
 pub mod signature;
 pub mod statement;
 pub mod steps;

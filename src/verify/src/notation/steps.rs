@@ -232,10 +232,10 @@ pub struct Understood(());
 pub(super) fn attributes(integrity: &Integrity) -> Result<Understood, Failure> {
     let attributes = integrity.envelope().attributes();
     if let Some(plugin) = &attributes.plugin {
-        return Err(Failure::Plugin(plugin.clone()));
+        return Err(Failure::Plugin(plugin.name.as_str().into()));
     }
     match attributes.critical.first() {
-        Some(name) => Err(Failure::CriticalAttribute(name.clone())),
+        Some(attribute) => Err(Failure::CriticalAttribute((&attribute.name).into())),
         None => Ok(Understood(())),
     }
 }

@@ -576,7 +576,7 @@ fn read_identities(
                 format!("{} has no meaning with the level skip", keys.trusted_identities),
             );
         }
-        return Some(TrustedIdentities::Listed(Vec::new()));
+        return Some(TrustedIdentities::nobody());
     }
     if texts.is_empty() {
         let help = "a level other than skip needs trust stores and trusted identities";
@@ -595,11 +595,9 @@ fn read_identities(
         Ok(identities) => {
             for (at, text) in texts {
                 if TrustedIdentities::is_for_plugins(text) {
-                    let message = format!(
-                        "trusted identity {} is for a plugin and trusts nobody here",
-                        quoted(text)
-                    );
-                    report.warning(at, message, "this version runs no plugins");
+                    let message = format!("only a plugin can judge the trusted identity {}", quoted(text));
+                    let help = "signatures that name no plugin with this capability are not trusted by it";
+                    report.warning(at, message, help);
                 }
             }
             Some(identities)

@@ -2,8 +2,9 @@
 
 use assay_verify::crypto::{BadSignature, EnvelopeAlgorithm};
 use assay_verify::descriptor::MediaType;
-use assay_verify::envelope::{Envelope, EnvelopeError, Format, SigningScheme, VerifiedEnvelope};
+use assay_verify::envelope::{Envelope, EnvelopeError, Format, RequiredPlugin, SigningScheme, VerifiedEnvelope};
 use assay_verify::limits::{MAX_CHAIN_LENGTH, MAX_ENVELOPE_SIZE};
+use assay_verify::query::PluginName;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ciborium::Value as Cbor;
@@ -16,6 +17,7 @@ const SIGNING_TIME: &str = "io.cncf.notary.signingTime";
 const AUTHENTIC: &str = "io.cncf.notary.authenticSigningTime";
 const EXPIRES: &str = "io.cncf.notary.expiry";
 const PLUGIN: &str = "io.cncf.notary.verificationPlugin";
+const MIN_VERSION: &str = "io.cncf.notary.verificationPluginMinVersion";
 const TOKEN: &str = "io.cncf.notary.timestampSignature";
 
 fn verify(format: Format, bytes: &[u8]) -> Result<VerifiedEnvelope, EnvelopeError> {
@@ -86,10 +88,28 @@ fn reads_what_is_optional() {
                 authentic_signing_time: time(SIGNED_AT)
             }
         );
-        assert_eq!(attributes.plugin, Some("example".into()));
-        assert_eq!(attributes.critical, [PLUGIN.into()]);
+        let plugin = RequiredPlugin {
+            name: "example".parse().unwrap(),
+            minimum_version: None,
+        };
+        assert_eq!(attributes.plugin, Some(plugin));
+        assert_eq!(attributes.critical, []);
         assert_eq!(verified.timestamp_token(), Some(&b"token"[..]));
     }
+}
+
+#[test]
+fn a_label_that_is_a_number_is_not_the_text_of_its_digits() {
+    let mut cose = cose();
+    cose.set("#99", "text".into());
+    cose.mark_critical("#99");
+    assert!(verify(Format::Cose, &cose.envelope()).is_ok());
+    cose.remove("#99");
+    cose.set(99, "number".into());
+    assert_eq!(
+        verify(Format::Cose, &cose.envelope()).unwrap_err(),
+        EnvelopeError::CriticalAbsent("#99".into())
+    );
 }
 
 #[test]
@@ -246,12 +266,70 @@ fn the_header_rules_are_the_same_in_both_formats() {
             error: text(PLUGIN),
         },
         Rule {
-            jws: |jws| jws.protected[PLUGIN] = "".into(),
-            cose: |cose| cose.set(PLUGIN, "".into()),
-            error: EnvelopeError::Type {
-                name: PLUGIN,
-                expected: "a non-empty text",
+            jws: |jws| jws.protected[PLUGIN] = "example".into(),
+            cose: |cose| cose.set(PLUGIN, "example".into()),
+            error: EnvelopeError::NotCritical(PLUGIN),
+        },
+        Rule {
+            jws: |jws| {
+                jws.protected[PLUGIN] = "".into();
+                jws.mark_critical(PLUGIN);
             },
+            cose: |cose| {
+                cose.set(PLUGIN, "".into());
+                cose.mark_critical(PLUGIN);
+            },
+            error: EnvelopeError::Plugin("".parse::<PluginName>().unwrap_err()),
+        },
+        Rule {
+            jws: |jws| {
+                jws.protected[PLUGIN] = "../../bin/sh".into();
+                jws.mark_critical(PLUGIN);
+            },
+            cose: |cose| {
+                cose.set(PLUGIN, "../../bin/sh".into());
+                cose.mark_critical(PLUGIN);
+            },
+            error: EnvelopeError::Plugin("../../bin/sh".parse::<PluginName>().unwrap_err()),
+        },
+        Rule {
+            jws: |jws| {
+                jws.protected[MIN_VERSION] = "1.0.0".into();
+                jws.mark_critical(MIN_VERSION);
+            },
+            cose: |cose| {
+                cose.set(MIN_VERSION, "1.0.0".into());
+                cose.mark_critical(MIN_VERSION);
+            },
+            error: EnvelopeError::Missing(PLUGIN),
+        },
+        Rule {
+            jws: |jws| {
+                jws.protected[PLUGIN] = "example".into();
+                jws.mark_critical(PLUGIN);
+                jws.protected[MIN_VERSION] = "1.0.0".into();
+            },
+            cose: |cose| {
+                cose.set(PLUGIN, "example".into());
+                cose.mark_critical(PLUGIN);
+                cose.set(MIN_VERSION, "1.0.0".into());
+            },
+            error: EnvelopeError::NotCritical(MIN_VERSION),
+        },
+        Rule {
+            jws: |jws| {
+                jws.protected[PLUGIN] = "example".into();
+                jws.mark_critical(PLUGIN);
+                jws.protected[MIN_VERSION] = "1.0".into();
+                jws.mark_critical(MIN_VERSION);
+            },
+            cose: |cose| {
+                cose.set(PLUGIN, "example".into());
+                cose.mark_critical(PLUGIN);
+                cose.set(MIN_VERSION, "1.0".into());
+                cose.mark_critical(MIN_VERSION);
+            },
+            error: EnvelopeError::PluginVersion("1.0".into()),
         },
         Rule {
             jws: |jws| {

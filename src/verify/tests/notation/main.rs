@@ -3,6 +3,7 @@
 mod chains;
 mod envelopes;
 mod judgement;
+mod plugins;
 mod signatures;
 mod support;
 mod trust_stores;

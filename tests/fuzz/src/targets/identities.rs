@@ -37,7 +37,7 @@ pub const TARGET: Target = Target {
     inputs: 6_000,
 };
 
-/// A list that is accepted recognises somebody, no item of it includes another, and a store's name is safe in a path.
+/// A list that is accepted keeps its items, no item of it includes another, and a store's name is safe in a path.
 pub fn check(input: &[u8]) -> String {
     let lines: Vec<&str> = super::text(input).unwrap_or_default().lines().take(16).collect();
     for line in &lines {
@@ -54,9 +54,12 @@ pub fn check(input: &[u8]) -> String {
         }
     }
     match TrustedIdentities::parse(&lines) {
-        Ok(TrustedIdentities::Any) => "any".to_owned(),
-        Ok(TrustedIdentities::Listed(names)) => {
-            assert!(!names.is_empty());
+        Ok(identities) => {
+            assert!(identities.texts().eq(lines));
+            let TrustedIdentities::Listed(list) = identities else {
+                return "any".to_owned();
+            };
+            let names = list.subjects();
             for (position, name) in names.iter().enumerate() {
                 assert!(
                     names[position + 1..]
@@ -64,7 +67,7 @@ pub fn check(input: &[u8]) -> String {
                         .all(|other| !name.is_subset_of(other) && !other.is_subset_of(name))
                 );
             }
-            "listed".to_owned()
+            format!("listed {}", !names.is_empty())
         }
         Err(problems) => {
             assert!(!problems.is_empty() && problems.iter().all(|problem| problem.index < lines.len().max(1)));

@@ -312,7 +312,7 @@ fn skip_takes_neither_stores_nor_identities() {
     let policy = parsed.policy.unwrap();
     let statement = &policy.statements()[0];
     assert_eq!(statement.level, Level::Skip);
-    assert_eq!(statement.identities, TrustedIdentities::Listed(Vec::new()));
+    assert_eq!(statement.identities, TrustedIdentities::nobody());
 }
 
 #[test]
