@@ -260,3 +260,9 @@ pub const GRACE_VERDICT_LIFETIME: Duration = Duration::from_secs(300);
 /// Signatures verified for one timestamp token. A signer and its chain of four certificates need four; an authority that
 /// rolls its certificates over, a few more. So the search for a chain ends, whatever certificates the token has.
 pub const MAX_TIMESTAMP_VERIFICATIONS: usize = 64;
+
+/// Certificates in one OCSP response. Real ones have the responder's, or none; each may cost a signature to check.
+pub const MAX_OCSP_CERTIFICATES: usize = 8;
+
+/// Files with CRLs and OCSP responses on a disconnected node. Every one is looked at for every certificate.
+pub const MAX_LOCAL_REVOCATION_FILES: usize = 1_000;

@@ -414,7 +414,7 @@ pub(super) fn revocation(integrity: &Integrity, action: RevocationAction) -> Res
         .envelope()
         .chain()
         .revocable()
-        .find(|certificate| certificate.extensions().names_revocation_source);
+        .find(|certificate| !certificate.extensions().revocation_sources.is_empty());
     let result = match unknown {
         Some(certificate) => Err(Failure::RevocationUnknown {
             subject: subject(certificate),

@@ -8,15 +8,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use const_oid::ObjectIdentifier;
-use const_oid::db::{rfc5280, rfc5912};
+use const_oid::db::rfc5912;
 use der::asn1::{AnyRef, BitStringRef, ContextSpecific, IntRef, UintRef};
 use der::{Decode as _, Reader as _, Sequence, SliceReader, Tag, TagMode, TagNumber, Tagged as _};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use x509_cert::ext::pkix::{
-    AuthorityInfoAccessSyntax, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
-};
-use x509_cert::ext::{Extension, Extensions as WireExtensions};
+use x509_cert::ext::Extensions as WireExtensions;
 use x509_cert::name::Name;
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use x509_cert::time::{Time, Validity};
@@ -24,8 +21,9 @@ use x509_cert::time::{Time, Validity};
 use crate::Timestamp;
 use crate::crypto::{self, BadSignature, Curve, Hash, KeyKind, PublicKey, SignatureAlgorithm};
 use crate::digest::hex;
-use crate::limits::{MAX_ATTRIBUTES, MAX_CERTIFICATE_SIZE};
+use crate::limits::{MAX_ATTRIBUTES, MAX_CERTIFICATE_SIZE, MAX_REVOCATION_URLS};
 use crate::untrusted::Untrusted;
+use crate::x509::extensions::Extensions;
 
 /// The SHA-256 of a certificate's DER: its name in reports and deny-lists.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,33 +39,6 @@ impl fmt::Debug for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Fingerprint({self})")
     }
-}
-
-/// An extension's value, and whether a verifier that does not know it must refuse the certificate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Marked<T> {
-    /// The critical flag.
-    pub critical: bool,
-    /// The value.
-    pub value: T,
-}
-
-/// The extensions that judging reads (RFC 5280 §4.2). The others are kept out, unless they are critical.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Extensions {
-    /// Whether it is a CA, and how many CAs may be below.
-    pub basic_constraints: Option<Marked<BasicConstraints>>,
-    /// What the key is for.
-    pub key_usage: Option<Marked<KeyUsage>>,
-    /// What the key is for, in more detail.
-    pub extended_key_usage: Option<Marked<ExtendedKeyUsage>>,
-    /// The name that its issuer gave its key.
-    pub subject_key_identifier: Option<Box<[u8]>>,
-    /// It names a place where its revocation can be looked up: CRL distribution points, a freshest CRL or an OCSP
-    /// responder.
-    pub names_revocation_source: bool,
-    /// The first critical extension that is not known here. A certificate that has one is refused (RFC 5280 §4.2).
-    pub unknown_critical: Option<ObjectIdentifier>,
 }
 
 /// A certificate. Cloning shares the bytes.
@@ -119,6 +90,9 @@ pub enum ParseCertificateError {
     /// An extension that judging reads is malformed.
     #[error("the certificate's extension {0} is malformed")]
     MalformedExtension(ObjectIdentifier),
+    /// More than [`MAX_REVOCATION_URLS`] revocation sources of one kind.
+    #[error("the certificate's extension {0} names more than {MAX_REVOCATION_URLS} revocation sources")]
+    TooManyRevocationSources(ObjectIdentifier),
     /// A path length on what is not a CA (RFC 5280 §4.2.1.9).
     #[error("the certificate is no CA, yet has a path length")]
     PathLengthWithoutCa,
@@ -399,71 +373,6 @@ impl Parsed {
             extensions: Extensions::read(&wire.extensions)?,
         })
     }
-}
-
-impl Extensions {
-    fn read(wire: &[Extension]) -> Result<Self, ParseCertificateError> {
-        if wire.len() > MAX_ATTRIBUTES {
-            return Err(ParseCertificateError::TooManyExtensions(wire.len()));
-        }
-        let mut extensions = Self::default();
-        let mut seen = Vec::with_capacity(wire.len());
-        for extension in wire {
-            let id = extension.extn_id;
-            if seen.contains(&id) {
-                return Err(ParseCertificateError::DuplicateExtension(id));
-            }
-            seen.push(id);
-            match id {
-                rfc5280::ID_CE_BASIC_CONSTRAINTS => {
-                    let constraints: Marked<BasicConstraints> = value(extension)?;
-                    if !constraints.value.ca && constraints.value.path_len_constraint.is_some() {
-                        return Err(ParseCertificateError::PathLengthWithoutCa);
-                    }
-                    extensions.basic_constraints = Some(constraints);
-                }
-                rfc5280::ID_CE_KEY_USAGE => extensions.key_usage = Some(value(extension)?),
-                rfc5280::ID_CE_EXT_KEY_USAGE => {
-                    let purposes: Marked<ExtendedKeyUsage> = value(extension)?;
-                    // Parsed, a purpose takes ten times the memory of its encoding.
-                    if purposes.value.0.len() > MAX_ATTRIBUTES {
-                        return Err(ParseCertificateError::TooManyPurposes(purposes.value.0.len()));
-                    }
-                    extensions.extended_key_usage = Some(purposes);
-                }
-                rfc5280::ID_CE_SUBJECT_KEY_IDENTIFIER => {
-                    let identifier: Marked<SubjectKeyIdentifier> = value(extension)?;
-                    extensions.subject_key_identifier = Some(identifier.value.0.as_bytes().into());
-                }
-                rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS | rfc5280::ID_CE_FRESHEST_CRL => {
-                    extensions.names_revocation_source = true;
-                }
-                rfc5280::ID_PE_AUTHORITY_INFO_ACCESS => {
-                    let access: Marked<AuthorityInfoAccessSyntax> = value(extension)?;
-                    extensions.names_revocation_source |= access
-                        .value
-                        .0
-                        .iter()
-                        .any(|description| description.access_method == rfc5280::ID_AD_OCSP);
-                }
-                // Among these: name constraints and policy constraints, which are not processed here and so deny.
-                _ if extension.critical => {
-                    extensions.unknown_critical.get_or_insert(id);
-                }
-                _ => {}
-            }
-        }
-        Ok(extensions)
-    }
-}
-
-fn value<'a, T: der::Decode<'a>>(extension: &'a Extension) -> Result<Marked<T>, ParseCertificateError> {
-    let value = T::from_der(extension.extn_value.as_bytes())
-        .map_err(|_| ParseCertificateError::MalformedExtension(extension.extn_id))?;
-    Ok(Marked {
-        critical: extension.critical,
-        value,
-    })
 }
 
 /// A time of a certificate. `99991231235959Z`, which says that a certificate has no good end (RFC 5280 §4.1.2.5), is

@@ -1,6 +1,10 @@
-//! X.509 as the Notary Project profiles it: certificates, chains and names.
+//! X.509 as the Notary Project profiles it: certificates, chains, names and revocation.
 
 pub mod certificate;
 pub mod chain;
 pub mod distinguished_name;
 pub mod timestamping;
+pub mod extensions;
+pub mod revocation;
+pub mod revocation_sources;
+mod walk;
