@@ -14,14 +14,27 @@
 //! hash already names; `nonce`, which is for the asker; and `TimeStampResp`, which is for the asker, too: envelopes hold
 //! bare tokens.
 
+mod ber;
+mod cms;
+mod signer;
+mod tst_info;
+
 use const_oid::ObjectIdentifier;
+use der::asn1::AnyRef;
+use der::{Decode as _, Reader as _, SliceReader};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use thiserror::Error;
 
+pub use signer::SignerError;
+
 use crate::Timestamp;
-use crate::crypto::BadSignature;
+use crate::crypto::Hash;
 use crate::limits::{MAX_TIMESTAMP_TOKEN_SIZE, MAX_TIMESTAMP_VERIFICATIONS};
+use crate::timestamp::cms::SignedData;
+use crate::timestamp::tst_info::TstInfo;
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, ParseCertificateError};
+use crate::x509::timestamping::{Budget, Exhausted};
 
 /// A countersignature that holds: a timestamp authority said that the message existed at this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +46,16 @@ pub struct Countersignature {
 }
 
 impl Countersignature {
+    fn new(chain: Vec<Certificate>, info: &TstInfo<'_>) -> Self {
+        let generated_at = info.generated_at;
+        Self {
+            chain,
+            generated_at,
+            earliest: generated_at.checked_sub(info.accuracy).unwrap_or(Timestamp::MIN),
+            latest: generated_at.checked_add(info.accuracy).unwrap_or(Timestamp::MAX),
+        }
+    }
+
     /// The authority's chain, the leaf first and a trust anchor last. Its revocation is not judged here.
     pub fn chain(&self) -> &[Certificate] {
         &self.chain
@@ -61,12 +84,10 @@ pub enum TimestampError {
     #[error("the timestamp token has {0} bytes, more than {MAX_TIMESTAMP_TOKEN_SIZE}")]
     TooLarge(usize),
     /// More of something than the limit.
-    #[error("the timestamp token has {count} {what}, more than {limit}")]
+    #[error("the timestamp token has more than {limit} {what}")]
     TooMany {
         /// What there is too much of.
         what: &'static str,
-        /// How many there are, as far as they were counted.
-        count: usize,
         /// How many there may be.
         limit: usize,
     },
@@ -148,12 +169,10 @@ impl TimestampError {
     }
 }
 
-/// Why a signer of a token is not good.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum SignerError {
-    /// The signature does not verify with the key of the signer's certificate.
-    #[error(transparent)]
-    Signature(#[from] BadSignature),
+impl From<Exhausted> for TimestampError {
+    fn from(_: Exhausted) -> Self {
+        Self::TooManyVerifications
+    }
 }
 
 /// Verifies a token over `message`, the raw bytes of an envelope's signature. `anchors` are the roots of timestamp
@@ -170,6 +189,60 @@ pub fn verify<'a>(
     if token.len() > MAX_TIMESTAMP_TOKEN_SIZE {
         return Err(TimestampError::TooLarge(token.len()));
     }
-    let _ = (message, anchors.into_iter().count());
-    Err(TimestampError::NoSigner)
+    let der = ber::to_der(token)?;
+    let signed = SignedData::parse(&der)?;
+    let info = TstInfo::parse(signed.content)?;
+    if info.imprint != digest(info.hash, message) {
+        return Err(TimestampError::Imprint);
+    }
+    let mut budget = Budget::default();
+    let mut first = None;
+    for signer in &signed.signers {
+        match signer::verify(signer, &signed, info.generated_at, anchors.clone(), &mut budget)? {
+            Ok(chain) => return Ok(Countersignature::new(chain, &info)),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    Err(first.map_or(TimestampError::NoSigner, |cause| TimestampError::Signers {
+        count: signed.signers.len(),
+        cause,
+    }))
+}
+
+fn digest(hash: Hash, message: &[u8]) -> Vec<u8> {
+    match hash {
+        Hash::Sha256 => Sha256::digest(message).to_vec(),
+        Hash::Sha384 => Sha384::digest(message).to_vec(),
+        Hash::Sha512 => Sha512::digest(message).to_vec(),
+    }
+}
+
+/// What is behind a constructed context-specific tag, if that is what comes next.
+fn implicit<'a>(reader: &mut SliceReader<'a>, number: u8) -> der::Result<Option<&'a [u8]>> {
+    if reader.peek_byte() != Some(0xa0 | number) {
+        return Ok(None);
+    }
+    AnyRef::decode(reader).map(|any| Some(any.value()))
+}
+
+/// The elements of a set or sequence, with their headers, as many as there may be.
+fn list<'a>(
+    content: &'a [u8],
+    part: &'static str,
+    what: &'static str,
+    limit: usize,
+) -> Result<Vec<&'a [u8]>, TimestampError> {
+    let malformed = |error: der::Error| TimestampError::Malformed {
+        part,
+        cause: error.to_string().into(),
+    };
+    let mut elements = Vec::new();
+    let mut reader = SliceReader::new(content).map_err(malformed)?;
+    while !reader.is_finished() {
+        if elements.len() == limit {
+            return Err(TimestampError::TooMany { what, limit });
+        }
+        elements.push(reader.tlv_bytes().map_err(malformed)?);
+    }
+    Ok(elements)
 }
