@@ -7,6 +7,7 @@
 //! A verdict is made in one place ([`verdict`]), from a permit or from words of the policy; everything else is a denial.
 
 mod advice;
+pub mod answers;
 mod evaluate;
 pub mod events;
 mod pipeline;

@@ -24,6 +24,22 @@ impl Default for ProcessMemory {
 }
 
 impl ProcessMemory {
+    /// A purse of its own, beside the one of evidence.
+    pub(super) fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes)))
+    }
+
+    /// Pays for `bytes` that belong to no verification.
+    pub(super) async fn reserve(&self, bytes: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, FetchError> {
+        let permits = u32::try_from(bytes).map_err(|_| FetchError::ProcessMemory)?;
+        let give_up = deadline.min(Instant::now() + MEMORY_WAIT);
+        match timeout_at(give_up, Arc::clone(&self.0).acquire_many_owned(permits)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The purse is never closed.
+            Ok(Err(_)) | Err(_) => Err(FetchError::ProcessMemory),
+        }
+    }
+
     /// Bytes that nobody holds.
     pub fn available(&self) -> usize {
         self.0.available_permits()
@@ -54,6 +70,12 @@ pub(super) struct RegistryShare(Arc<Semaphore>);
 impl Default for RegistryShare {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(MAX_PROCESS_MEMORY / 2)))
+    }
+}
+
+impl RegistryShare {
+    pub(super) fn of(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes)))
     }
 }
 
@@ -116,6 +138,11 @@ impl Lease {
         self.verification.merge(other.verification);
         self.registry.merge(other.registry);
         self.process.merge(other.process);
+    }
+
+    /// Gives back the shares of the verification and the registry: the bytes outlive the request.
+    pub(super) fn into_process(self) -> OwnedSemaphorePermit {
+        self.process
     }
 
     /// Gives back what is more than `bytes`.

@@ -1,8 +1,9 @@
 //! Fetching evidence from registries, under bounds, and reading it from files.
 //!
-//! [`Client`] asks registries; [`layout`] reads OCI image layouts without a network. Neither decides anything: what comes
-//! out are [`Signature`](assay_verify::evidence::Signature)s, whose bytes hang together by digest, and reasons why there
-//! are no others. Errors here are inconclusive by construction, see [`FetchError`].
+//! [`Client`] asks registries; [`layout`] reads OCI image layouts without a network; [`revocation`] asks the endpoints of
+//! certificate authorities. None decides anything: what comes out are
+//! [`Signature`](assay_verify::evidence::Signature)s, whose bytes hang together by digest, answers that nobody has proved,
+//! and reasons why there are no others. Errors here are inconclusive by construction, see [`FetchError`].
 //!
 //! A client is reqwest with its own policies switched off: redirects, retries, logins, limits and the check of learned
 //! addresses are in this module, because each of them has been the hole in another registry client.
@@ -17,6 +18,7 @@ mod discovery;
 mod error;
 pub mod layout;
 mod registry;
+pub mod revocation;
 mod transport;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -266,3 +266,47 @@ pub const MAX_OCSP_CERTIFICATES: usize = 8;
 
 /// Files with CRLs and OCSP responses on a disconnected node. Every one is looked at for every certificate.
 pub const MAX_LOCAL_REVOCATION_FILES: usize = 1_000;
+
+/// How far revocation data may be stretched by a rule. Beyond a quarter of a year nobody would call it revocation.
+pub const MAX_REVOCATION_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Key and value of an annotation that a rule asks for.
+pub const MAX_ANNOTATION_LENGTH: usize = 4096;
+
+/// Children of an index that one node could run. Real indexes have one, or two with a 32-bit variant; each costs a whole
+/// verification.
+pub const MAX_RUNNABLE_CHILDREN: usize = 8;
+
+/// Revocation answers kept in memory, so that the other part of [`MAX_REVOCATION_MEMORY`] is left for what is fetched and
+/// judged: the largest CRL, while the one before it is still held.
+pub const MAX_KEPT_REVOCATION_MEMORY: usize = MAX_REVOCATION_MEMORY / 2;
+
+/// Queries whose answers are kept, on disk or in memory. A node's images rest on tens of certificates; where each release
+/// has a certificate of three days, a year of daily releases stays below.
+pub const MAX_KEPT_REVOCATION_ANSWERS: usize = 4_096;
+
+/// Requests under way at once to one revocation endpoint.
+pub const MAX_REQUESTS_PER_REVOCATION_HOST: usize = 4;
+
+/// Revocation endpoints whose slots and failures are remembered. Beyond this, idle ones are forgotten.
+pub const MAX_REVOCATION_HOSTS: usize = 256;
+
+/// Revocation queries that are being asked at once, of all images together. Equal ones count once.
+pub const MAX_CONCURRENT_REVOCATION_QUERIES: usize = 256;
+
+/// How long it is remembered that a revocation endpoint failed, so that a hundred images do not each wait for it. Longer
+/// than the timeouts, or waiting would never end; short enough that a pull's retry finds a mended endpoint.
+pub const REVOCATION_FAILURE_LIFETIME: Duration = Duration::from_secs(10);
+
+/// How long after its last use a revocation answer is still refreshed before it lapses. An image in use is judged again
+/// at least once a day; a week bridges those that start at weekends.
+pub const REVOCATION_USE_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The wait after the first refresh of a revocation answer that failed; it doubles with each.
+pub const MIN_REVOCATION_RETRY: Duration = Duration::from_secs(30);
+
+/// The longest wait between refreshes that fail. A certificate authority that is away for a day is asked thirty times.
+pub const MAX_REVOCATION_RETRY: Duration = Duration::from_secs(3600);
+
+/// Revocation answers that are refreshed at once. The others are a few seconds late, and hours before they lapse.
+pub const MAX_CONCURRENT_REFRESHES: usize = 16;
