@@ -150,7 +150,7 @@ pub enum TimestampError {
     #[error("the timestamp token has no signer")]
     NoSigner,
     /// No signer is good.
-    #[error("no signer of the timestamp token is good ({count} tried); the first: {cause}")]
+    #[error("{}: {cause}", refused_signers(*count))]
     Signers {
         /// How many there are.
         count: usize,
@@ -172,6 +172,13 @@ impl TimestampError {
 impl From<Exhausted> for TimestampError {
     fn from(_: Exhausted) -> Self {
         Self::TooManyVerifications
+    }
+}
+
+fn refused_signers(count: usize) -> &'static str {
+    match count {
+        1 => "the timestamp token's signer is refused",
+        _ => "every signer of the timestamp token is refused, the first because",
     }
 }
 
