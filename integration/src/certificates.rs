@@ -1,13 +1,15 @@
 //! Keys and certificate chains for signing, good ones and ones with a defect that the test shows.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
+use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384,
-    PKCS_ECDSA_P521_SHA512, PKCS_RSA_SHA256, RsaKeySize,
+    PKCS_ECDSA_P521_SHA512, PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
 };
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
@@ -50,6 +52,59 @@ impl Key {
     }
 }
 
+/// A certificate's serial number.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Serial(Vec<u8>);
+
+impl Serial {
+    /// A positive number of 16 bytes (RFC 5280 §4.1.2.2 allows 20).
+    ///
+    /// # Errors
+    ///
+    /// There is no randomness.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0; 16];
+        SystemRandom::new().fill(&mut bytes).context("no randomness")?;
+        // Neither negative nor with a leading zero, so that its text and its DER have the same length.
+        bytes[0] = bytes[0] & 0x3f | 0x40;
+        Ok(Self(bytes.into()))
+    }
+
+    fn rcgen(&self) -> SerialNumber {
+        SerialNumber::from_slice(&self.0)
+    }
+}
+
+impl From<u64> for Serial {
+    fn from(number: u64) -> Self {
+        let bytes = number.to_be_bytes();
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(7);
+        Self(bytes.into_iter().skip(zeros).collect())
+    }
+}
+
+/// Hexadecimal, in capitals, two digits a byte: as openssl's index has it.
+impl fmt::Display for Serial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02X}"))
+    }
+}
+
+/// What a leaf's key may be used for (RFC 5280 §4.2.1.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Signing artifacts.
+    CodeSigning,
+    /// Signing timestamps: the only purpose, and critical (RFC 3161 §2.3).
+    TimeStamping,
+    /// Signing OCSP answers for the issuer (RFC 6960 §4.2.2.2).
+    OcspSigning,
+}
+
+impl Purpose {
+    const TIME_STAMPING: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x08];
+}
+
 /// What a certificate says. The default is a P-256 key, valid from yesterday for thirty days, without revocation
 /// sources; its subject is `C=US, ST=WA, O=Corp, CN=` and the name.
 #[derive(Clone, Debug)]
@@ -64,10 +119,18 @@ pub struct Profile {
     pub not_before: SystemTime,
     /// The last moment of its validity.
     pub not_after: SystemTime,
-    /// The address of a CRL.
-    pub crl: Option<String>,
-    /// The address of an OCSP responder.
-    pub ocsp: Option<String>,
+    /// The serial number; a random one when there is none.
+    pub serial: Option<Serial>,
+    /// What a leaf is for. An authority has no purpose.
+    pub purpose: Purpose,
+    /// The addresses of CRLs, each in a distribution point of its own.
+    pub crl: Vec<String>,
+    /// The address of a delta CRL (RFC 5280 §4.2.1.15).
+    pub freshest_crl: Option<String>,
+    /// The addresses of OCSP responders, in this order.
+    pub ocsp: Vec<String>,
+    /// Whether it asks not to be checked for revocation (RFC 6960 §4.2.2.2.1).
+    pub ocsp_no_check: bool,
 }
 
 impl Profile {
@@ -80,8 +143,57 @@ impl Profile {
             key: Key::P256,
             not_before: now - DAY,
             not_after: now + 30 * DAY,
-            crl: None,
-            ocsp: None,
+            serial: None,
+            purpose: Purpose::CodeSigning,
+            crl: vec![],
+            freshest_crl: None,
+            ocsp: vec![],
+            ocsp_no_check: false,
+        }
+    }
+
+    /// The default of a leaf that signs timestamps.
+    pub fn timestamping(name: &str) -> Self {
+        Self {
+            purpose: Purpose::TimeStamping,
+            ..Self::named(name)
+        }
+    }
+
+    /// The default of a leaf that signs OCSP answers for its issuer, and need not be checked itself.
+    pub fn responder(name: &str) -> Self {
+        Self {
+            purpose: Purpose::OcspSigning,
+            ocsp_no_check: true,
+            ..Self::named(name)
+        }
+    }
+
+    /// The same with the address of a CRL, after those it has.
+    pub fn crl(mut self, url: impl Into<String>) -> Self {
+        self.crl.push(url.into());
+        self
+    }
+
+    /// The same with the address of an OCSP responder, after those it has.
+    pub fn ocsp(mut self, url: impl Into<String>) -> Self {
+        self.ocsp.push(url.into());
+        self
+    }
+
+    /// The same with this serial number.
+    pub fn serial(self, serial: impl Into<Serial>) -> Self {
+        Self {
+            serial: Some(serial.into()),
+            ..self
+        }
+    }
+
+    /// The same, valid until this long from now.
+    pub fn expires_in(self, time: Duration) -> Self {
+        Self {
+            not_after: SystemTime::now() + time,
+            ..self
         }
     }
 
@@ -95,40 +207,60 @@ impl Profile {
         format!("x509.subject: C=US, ST=WA, O={}, CN={}", self.organisation, self.name)
     }
 
-    fn parameters(&self) -> CertificateParams {
+    fn parameters(&self) -> Result<CertificateParams> {
         let mut subject = DistinguishedName::new();
         subject.push(DnType::CountryName, "US");
         subject.push(DnType::StateOrProvinceName, "WA");
         subject.push(DnType::OrganizationName, self.organisation.as_str());
         subject.push(DnType::CommonName, self.name.as_str());
+        let serial = self.serial.clone().map_or_else(Serial::random, Ok)?;
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = subject;
+        parameters.serial_number = Some(serial.rcgen());
         parameters.not_before = OffsetDateTime::from(self.not_before);
         parameters.not_after = OffsetDateTime::from(self.not_after);
         parameters.use_authority_key_identifier_extension = true;
-        parameters.crl_distribution_points = self
-            .crl
-            .iter()
-            .map(|url| CrlDistributionPoint {
-                uris: vec![url.clone()],
-            })
-            .collect();
-        parameters.custom_extensions = self.ocsp.iter().map(|url| authority_information_access(url)).collect();
-        parameters
+        let point = |url: &String| CrlDistributionPoint {
+            uris: vec![url.clone()],
+        };
+        parameters.crl_distribution_points = self.crl.iter().map(point).collect();
+        let extensions = [
+            (!self.ocsp.is_empty()).then(|| authority_information_access(&self.ocsp)),
+            self.freshest_crl.as_deref().map(freshest_crl),
+            self.ocsp_no_check.then(ocsp_no_check),
+        ];
+        parameters.custom_extensions = extensions.into_iter().flatten().collect();
+        Ok(parameters)
     }
 
-    fn authority_parameters(&self) -> CertificateParams {
-        let mut parameters = self.parameters();
+    fn authority_parameters(&self) -> Result<CertificateParams> {
+        let mut parameters = self.parameters()?;
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        parameters
+        // Digital signatures too: an authority may answer OCSP itself (RFC 6960 §4.2.2.2).
+        parameters.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::CrlSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        Ok(parameters)
     }
 
-    fn leaf_parameters(&self) -> CertificateParams {
-        let mut parameters = self.parameters();
+    fn leaf_parameters(&self) -> Result<CertificateParams> {
+        let mut parameters = self.parameters()?;
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
-        parameters
+        match self.purpose {
+            Purpose::CodeSigning => parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning],
+            Purpose::OcspSigning => parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::OcspSigning],
+            // rcgen writes no critical one.
+            Purpose::TimeStamping => {
+                const EXTENDED_KEY_USAGE: [u64; 4] = [2, 5, 29, 37];
+                let content = tagged(0x30, &Purpose::TIME_STAMPING);
+                let mut extension = CustomExtension::from_oid_content(&EXTENDED_KEY_USAGE, content);
+                extension.set_criticality(true);
+                parameters.custom_extensions.push(extension);
+            }
+        }
+        Ok(parameters)
     }
 }
 
@@ -138,6 +270,8 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate first, then those above it.
     chain: Vec<rcgen::Certificate>,
+    /// What its certificate says.
+    parameters: CertificateParams,
 }
 
 impl Authority {
@@ -147,12 +281,13 @@ impl Authority {
     ///
     /// The certificate cannot be made.
     pub fn root(profile: &Profile) -> Result<Self> {
-        let parameters = profile.authority_parameters();
+        let parameters = profile.authority_parameters()?;
         let key = profile.key.generate()?;
         let certificate = parameters.self_signed(&key)?;
         Ok(Self {
-            issuer: Issuer::new(parameters, key),
+            issuer: Issuer::new(parameters.clone(), key),
             chain: vec![certificate],
+            parameters,
         })
     }
 
@@ -162,13 +297,14 @@ impl Authority {
     ///
     /// The certificate cannot be made.
     pub fn intermediate(&self, profile: &Profile) -> Result<Self> {
-        let parameters = profile.authority_parameters();
+        let parameters = profile.authority_parameters()?;
         let key = profile.key.generate()?;
         let certificate = parameters.signed_by(&key, &self.issuer)?;
         let chain = [vec![certificate], self.chain.clone()].concat();
         Ok(Self {
-            issuer: Issuer::new(parameters, key),
+            issuer: Issuer::new(parameters.clone(), key),
             chain,
+            parameters,
         })
     }
 
@@ -191,11 +327,42 @@ impl Authority {
         profile: &Profile,
         adjust: impl FnOnce(&mut CertificateParams),
     ) -> Result<SigningIdentity> {
-        let mut parameters = profile.leaf_parameters();
+        let mut parameters = profile.leaf_parameters()?;
         adjust(&mut parameters);
         let key = profile.key.generate()?;
         let leaf = parameters.signed_by(&key, &self.issuer)?;
-        Ok(SigningIdentity::new(&key, &[vec![leaf], self.chain.clone()].concat()))
+        let chain = [vec![leaf], self.chain.clone()].concat();
+        SigningIdentity::new(&key, &parameters, &chain)
+    }
+
+    /// An authority that claims this one's name with the key of `identity`, in a self-signed certificate: what whoever
+    /// holds that key can make, and nobody may believe.
+    ///
+    /// # Errors
+    ///
+    /// The certificate cannot be made.
+    pub fn impersonated_by(&self, identity: &SigningIdentity) -> Result<Self> {
+        let key = KeyPair::from_pem(&identity.key_pem).context("no private key")?;
+        let certificate = self.parameters.self_signed(&key)?;
+        Ok(Self {
+            issuer: Issuer::new(self.parameters.clone(), key),
+            chain: vec![certificate],
+            parameters: self.parameters.clone(),
+        })
+    }
+
+    /// Its private key: PKCS #8 in PEM.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// The serial number of its own certificate.
+    ///
+    /// # Errors
+    ///
+    /// Its certificate has none.
+    pub fn serial(&self) -> Result<Serial> {
+        serial_of(&self.parameters)
     }
 
     /// Its own certificate, PEM, for a trust store.
@@ -213,6 +380,10 @@ pub struct SigningIdentity {
     pub chain_pem: String,
     /// The last certificate of the chain, PEM: what a trust store holds.
     pub anchor_pem: String,
+    /// The first certificate of the chain, PEM.
+    pub certificate_pem: String,
+    /// The serial number of the first certificate.
+    pub serial: Serial,
 }
 
 impl SigningIdentity {
@@ -223,16 +394,19 @@ impl SigningIdentity {
     /// The certificate cannot be made.
     pub fn self_signed(profile: &Profile) -> Result<Self> {
         let key = profile.key.generate()?;
-        let certificate = profile.leaf_parameters().self_signed(&key)?;
-        Ok(Self::new(&key, &[certificate]))
+        let parameters = profile.leaf_parameters()?;
+        let certificate = parameters.self_signed(&key)?;
+        Self::new(&key, &parameters, &[certificate])
     }
 
-    fn new(key: &KeyPair, chain: &[rcgen::Certificate]) -> Self {
-        Self {
+    fn new(key: &KeyPair, parameters: &CertificateParams, chain: &[rcgen::Certificate]) -> Result<Self> {
+        Ok(Self {
             key_pem: key.serialize_pem(),
             chain_pem: chain.iter().map(rcgen::Certificate::pem).collect(),
             anchor_pem: chain.last().map(rcgen::Certificate::pem).unwrap_or_default(),
-        }
+            certificate_pem: chain.first().map(rcgen::Certificate::pem).unwrap_or_default(),
+            serial: serial_of(parameters)?,
+        })
     }
 }
 
@@ -281,13 +455,37 @@ pub fn server_identity(hosts: &[&str]) -> Result<ServerIdentity> {
     })
 }
 
-/// RFC 5280 §4.2.2.1: a sequence of one access description, method id-ad-ocsp, location a URI.
-fn authority_information_access(url: &str) -> CustomExtension {
+fn serial_of(parameters: &CertificateParams) -> Result<Serial> {
+    let number = parameters.serial_number.as_ref();
+    number
+        .map(|number| Serial(number.to_bytes()))
+        .context("a certificate without an explicit serial number")
+}
+
+/// RFC 5280 §4.2.2.1: a sequence of access descriptions, each with the method id-ad-ocsp and a URI as its location.
+fn authority_information_access(urls: &[String]) -> CustomExtension {
     const AUTHORITY_INFORMATION_ACCESS: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 1, 1];
     const ID_AD_OCSP: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
-    let location = tagged(0x86, url.as_bytes());
-    let description = tagged(0x30, &[&ID_AD_OCSP, location.as_slice()].concat());
-    CustomExtension::from_oid_content(&AUTHORITY_INFORMATION_ACCESS, tagged(0x30, &description))
+    let description = |url: &String| {
+        let location = tagged(0x86, url.as_bytes());
+        tagged(0x30, &[&ID_AD_OCSP, location.as_slice()].concat())
+    };
+    let descriptions: Vec<u8> = urls.iter().flat_map(description).collect();
+    CustomExtension::from_oid_content(&AUTHORITY_INFORMATION_ACCESS, tagged(0x30, &descriptions))
+}
+
+/// RFC 5280 §4.2.1.15: a sequence of one distribution point, whose full name is one URI.
+fn freshest_crl(url: &str) -> CustomExtension {
+    const FRESHEST_CRL: [u64; 4] = [2, 5, 29, 46];
+    let full_name = tagged(0xa0, &tagged(0x86, url.as_bytes()));
+    let point = tagged(0x30, &tagged(0xa0, &full_name));
+    CustomExtension::from_oid_content(&FRESHEST_CRL, tagged(0x30, &point))
+}
+
+/// RFC 6960 §4.2.2.2.1: the value is NULL.
+fn ocsp_no_check() -> CustomExtension {
+    const OCSP_NO_CHECK: [u64; 10] = [1, 3, 6, 1, 5, 5, 7, 48, 1, 5];
+    CustomExtension::from_oid_content(&OCSP_NO_CHECK, tagged(0x05, &[]))
 }
 
 /// DER with the long form of the length in two bytes, the short one below 128.
@@ -338,12 +536,9 @@ mod tests {
             "http://127.0.0.1:1/ocsp".to_owned(),
             format!("http://127.0.0.1:1/{}", "o".repeat(300)),
         ] {
-            let crl = Some("http://127.0.0.1:1/crl".to_owned());
-            let profile = Profile {
-                crl,
-                ocsp: Some(ocsp.clone()),
-                ..Profile::named("revocable")
-            };
+            let profile = Profile::named("revocable")
+                .crl("http://127.0.0.1:1/crl")
+                .ocsp(ocsp.clone());
             let leaf = leaf(&SigningIdentity::self_signed(&profile).unwrap());
             let leaf = leaf.tbs_certificate();
             let (_, access) = leaf

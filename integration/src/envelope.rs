@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
 use crate::certificates::SigningIdentity;
+use crate::timestamp::TimestampAuthority;
 
 /// The media type of JWS envelopes.
 pub const JWS: &str = "application/jose+json";
@@ -67,6 +68,26 @@ impl EnvelopeSigner {
     ///
     /// The key cannot sign.
     pub fn sign_claims(&self, protected: &Value, payload: &Value) -> Result<Vec<u8>> {
+        Ok(self.signed(protected, payload)?.envelope.to_string().into_bytes())
+    }
+
+    /// The same with a timestamp of the signature by `authority` (signature-specification.md#unsigned-attributes).
+    ///
+    /// # Errors
+    ///
+    /// The key cannot sign, or the authority refuses.
+    pub async fn sign_timestamped(
+        &self,
+        protected: &Value,
+        payload: &Value,
+        authority: &TimestampAuthority,
+    ) -> Result<Vec<u8>> {
+        let Signed { signature, envelope } = self.signed(protected, payload)?;
+        let token = authority.stamp(&signature, "sha256").await?;
+        Ok(with_timestamp(envelope, &token).to_string().into_bytes())
+    }
+
+    fn signed(&self, protected: &Value, payload: &Value) -> Result<Signed> {
         let protected = URL_SAFE_NO_PAD.encode(protected.to_string());
         let payload = URL_SAFE_NO_PAD.encode(payload.to_string());
         let signature = self
@@ -78,6 +99,27 @@ impl EnvelopeSigner {
             "header": { "x5c": self.chain, "io.cncf.notary.signingAgent": "assay-integration" },
             "signature": URL_SAFE_NO_PAD.encode(signature),
         });
-        Ok(envelope.to_string().into_bytes())
+        Ok(Signed {
+            signature: signature.as_ref().to_vec(),
+            envelope,
+        })
     }
+}
+
+/// An envelope, and the raw bytes of its signature, which a timestamp is about.
+struct Signed {
+    signature: Vec<u8>,
+    envelope: Value,
+}
+
+/// Puts a timestamp token, in DER, into the unprotected header of a JWS envelope (signature-envelope-jws.md): its own, or
+/// another signature's.
+pub fn with_timestamp(mut envelope: Value, token: &[u8]) -> Value {
+    envelope["header"]["io.cncf.notary.timestampSignature"] = json!(STANDARD.encode(token));
+    envelope
+}
+
+/// The descriptor that a signature of a file is about: a blob without a registry (signature-specification.md).
+pub fn blob_descriptor(media_type: &str, content: &[u8]) -> Value {
+    json!({ "mediaType": media_type, "digest": crate::registry::sha256(content), "size": content.len() })
 }

@@ -6,6 +6,8 @@
 //!   demand; [`registry::Distribution`] is the real docker-registry, which knows no referrers API.
 //! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains, [`envelope`]
 //!   signatures by the thousand.
+//! - [`TimestampAuthority`] and [`OcspResponder`] are openssl's, [`Crl`] lists are signed by it; [`WebServer`] serves what
+//!   certificates point at.
 //! - [`Assayd`] is the daemon under test; [`measure`] has what a comparison prints.
 //!
 //! ```no_run
@@ -45,26 +47,36 @@
 pub mod assayd;
 pub mod certificates;
 pub mod containerd;
+pub mod crl;
 pub mod envelope;
 pub mod image;
 pub mod measure;
 pub mod notation;
+pub mod ocsp;
+mod openssl;
 mod peers;
 mod process;
 mod question;
 pub mod registry;
+pub mod timestamp;
+mod web;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub use assayd::{Assayd, program};
 pub use containerd::Containerd;
+pub use crl::Crl;
 pub use image::Image;
 pub use notation::Notation;
+pub use ocsp::OcspResponder;
+pub use openssl::{OpenSsl, Reason, Revoked};
 pub use peers::Peers;
 pub use process::Finished;
 pub use question::Question;
 pub use registry::Registry;
+pub use timestamp::TimestampAuthority;
+pub use web::WebServer;
 
 /// The CRI messages that the harness uses, generated from `cri/runtime/v1/image.proto`.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]

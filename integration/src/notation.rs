@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::certificates::SigningIdentity;
 use crate::peers::Peers;
 use crate::process::{Finished, output};
+use crate::timestamp::TimestampAuthority;
 
 /// The envelope that a signature is wrapped in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,17 @@ pub struct Sign {
     pub storage: Storage,
     /// Further claims of the payload.
     pub user_metadata: Vec<(String, String)>,
+    /// Who puts a time to the signature.
+    pub timestamp: Option<TimestampFrom>,
+}
+
+/// A timestamp authority, as a signer knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimestampFrom {
+    /// Where it takes queries.
+    pub url: String,
+    /// The root that its certificate must lead to, PEM.
+    pub root_pem: String,
 }
 
 impl Sign {
@@ -53,6 +65,25 @@ impl Sign {
             expiry: None,
             storage: Storage::Referrers,
             user_metadata: vec![],
+            timestamp: None,
+        }
+    }
+
+    /// The same with one more claim in the payload.
+    pub fn claim(mut self, name: &str, value: &str) -> Self {
+        self.user_metadata.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same with a timestamp from this authority.
+    pub fn timestamped(self, authority: &TimestampAuthority) -> Self {
+        let timestamp = TimestampFrom {
+            url: authority.url(),
+            root_pem: authority.root_pem().to_owned(),
+        };
+        Self {
+            timestamp: Some(timestamp),
+            ..self
         }
     }
 
@@ -72,6 +103,80 @@ impl Sign {
     /// The same stored elsewhere.
     pub fn storage(self, storage: Storage) -> Self {
         Self { storage, ..self }
+    }
+}
+
+/// When a policy asks for a timestamp of a signature (trust-store-trust-policy.md#signature-verification-details).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VerifyTimestamp {
+    /// Of every signature.
+    Always,
+    /// Once a certificate of the signer's chain has expired.
+    AfterCertExpiry,
+}
+
+/// The one statement of a trustpolicy.json, for all images.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    /// `strict`, `permissive`, `audit` or `skip`.
+    pub level: &'static str,
+    /// Validations with another action than the level's: `("revocation", "log")`.
+    pub overrides: Vec<(&'static str, &'static str)>,
+    /// When it asks for a timestamp, where it says so. It is heeded only with a store of the kind `tsa`.
+    pub verify_timestamp: Option<VerifyTimestamp>,
+    /// Trust stores: `ca:corp`, `tsa:public`.
+    pub stores: Vec<String>,
+    /// Who may sign: `*`, `x509.subject: …`.
+    pub identities: Vec<String>,
+}
+
+impl Statement {
+    /// A strict statement.
+    pub fn strict(stores: &[&str], identities: &[&str]) -> Self {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        Self {
+            level: "strict",
+            overrides: vec![],
+            verify_timestamp: None,
+            stores: owned(stores),
+            identities: owned(identities),
+        }
+    }
+
+    /// The same with a word on when it asks for a timestamp.
+    pub fn verify_timestamp(self, when: VerifyTimestamp) -> Self {
+        Self {
+            verify_timestamp: Some(when),
+            ..self
+        }
+    }
+
+    /// The policy, for [`Notation::write_policy`].
+    pub fn policy(&self) -> Value {
+        let mut verification = json!({ "level": self.level });
+        if !self.overrides.is_empty() {
+            let overrides = self
+                .overrides
+                .iter()
+                .map(|(name, action)| ((*name).to_owned(), json!(action)));
+            verification["override"] = Value::Object(overrides.collect());
+        }
+        if let Some(when) = self.verify_timestamp {
+            verification["verifyTimestamp"] = json!(match when {
+                VerifyTimestamp::Always => "always",
+                VerifyTimestamp::AfterCertExpiry => "afterCertExpiry",
+            });
+        }
+        json!({
+            "version": "1.0",
+            "trustPolicies": [{
+                "name": "everywhere",
+                "registryScopes": ["*"],
+                "signatureVerification": verification,
+                "trustStores": self.stores,
+                "trustedIdentities": self.identities,
+            }],
+        })
     }
 }
 
@@ -176,16 +281,7 @@ impl Notation {
     ///
     /// The file cannot be written.
     pub fn trust_everywhere(&self, store: &str, identities: &[&str]) -> Result<()> {
-        self.write_policy(&json!({
-            "version": "1.0",
-            "trustPolicies": [{
-                "name": "everywhere",
-                "registryScopes": ["*"],
-                "signatureVerification": { "level": "strict" },
-                "trustStores": [format!("ca:{store}")],
-                "trustedIdentities": identities,
-            }],
-        }))
+        self.write_policy(&Statement::strict(&[&format!("ca:{store}")], identities).policy())
     }
 
     /// Signs `reference` (`127.0.0.1:5000/app@sha256:…`) over plain HTTP and stores the signature beside it.
@@ -212,6 +308,15 @@ impl Notation {
                 .iter()
                 .map(|(name, value)| format!("--user-metadata={name}={value}")),
         );
+        // notation reads the root once, when it starts.
+        let root = tempfile::Builder::new()
+            .suffix(".pem")
+            .tempfile_in(self.directory.path())?;
+        if let Some(timestamp) = &how.timestamp {
+            fs::write(root.path(), &timestamp.root_pem)?;
+            arguments.push(format!("--timestamp-url={}", timestamp.url));
+            arguments.push(format!("--timestamp-root-cert={}", root.path().display()));
+        }
         arguments.push(reference.to_owned());
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         self.run(&arguments).await?.successful().map(drop)
@@ -223,8 +328,41 @@ impl Notation {
     ///
     /// notation cannot be started; whether it accepted is in the result.
     pub async fn verify(&self, reference: &str) -> Result<Finished> {
-        self.run(&["verify", "--verbose", "--insecure-registry", reference])
-            .await
+        self.verify_with(reference, &[]).await
+    }
+
+    /// The same with further arguments: `--user-metadata=build=7`, `--plugin-config=name=value`.
+    ///
+    /// # Errors
+    ///
+    /// notation cannot be started; whether it accepted is in the result.
+    pub async fn verify_with(&self, reference: &str, further: &[&str]) -> Result<Finished> {
+        let arguments = ["verify", "--verbose", "--insecure-registry"].into_iter();
+        let arguments: Vec<_> = arguments.chain(further.iter().copied()).chain([reference]).collect();
+        self.run(&arguments).await
+    }
+
+    /// The folder of its caches, `NOTATION_CACHE`: `crl/` has the CRLs that it keeps.
+    pub fn cache(&self) -> PathBuf {
+        self.directory.path().join("cache")
+    }
+
+    /// The folder of its plugins, `NOTATION_LIBEXEC`: a plugin is `plugins/NAME/notation-NAME`.
+    pub fn libexec(&self) -> PathBuf {
+        self.directory.path().join("libexec")
+    }
+
+    /// Installs an executable as the plugin `name`.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be copied.
+    pub fn install_plugin(&self, name: &str, program: &Path) -> Result<()> {
+        let folder = self.libexec().join("plugins").join(name);
+        fs::create_dir_all(&folder)?;
+        let to = folder.join(format!("notation-{name}"));
+        fs::copy(program, to).with_context(|| format!("cannot copy {}", program.display()))?;
+        Ok(())
     }
 
     /// Runs notation with any arguments.
@@ -238,13 +376,12 @@ impl Notation {
 
     /// The command that [`Self::run`] runs, for whoever measures it.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let below = |name: &str| -> PathBuf { Path::new(self.directory.path()).join(name) };
         let mut command = Command::new(&self.program);
         command
             .env("NOTATION_CONFIG", self.config())
-            .env("NOTATION_CACHE", below("cache"));
+            .env("NOTATION_CACHE", self.cache());
         command
-            .env("NOTATION_LIBEXEC", below("libexec"))
+            .env("NOTATION_LIBEXEC", self.libexec())
             .env("HOME", self.directory.path())
             .args(arguments);
         command

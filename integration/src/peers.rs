@@ -62,6 +62,9 @@ const PACKAGES: [Package; 5] = [
     },
 ];
 
+/// Debian's openssl and the folder of its libraries, below a folder of its own.
+const OPENSSL: &str = "usr/bin/openssl";
+
 /// Real containerd, runc, notation, docker-registry and busybox on this machine's disk.
 #[derive(Clone, Debug)]
 pub struct Peers {
@@ -134,6 +137,24 @@ impl Peers {
         self.root.join("usr/bin/docker-registry")
     }
 
+    /// Debian's openssl of the machine's own suite and the folder of its libraries. It is fetched by the first call on a
+    /// machine that lacks it, and not with the other peers.
+    pub(crate) fn openssl(&self) -> Result<(PathBuf, PathBuf)> {
+        let folder = self.root.parent().context("the peers are in no folder")?;
+        let lock = File::create(folder.join("lock")).context("cannot create the lock file of the peers")?;
+        lock.lock().context("cannot lock the folder of the peers")?;
+        let root = folder.join("openssl");
+        if !root.join(OPENSSL).is_file() {
+            download_openssl(folder, &root)?;
+        }
+        // One folder below usr/lib, named by the architecture.
+        let entries = fs::read_dir(root.join("usr/lib"))?.filter_map(Result::ok);
+        let mut folders = entries.map(|entry| entry.path());
+        let libraries = folders.find(|path| the_only_file_of(path, "libssl.so").is_ok());
+        let libraries = libraries.context("Debian's libssl has no library where it is expected")?;
+        Ok((root.join(OPENSSL), libraries))
+    }
+
     /// A static busybox, the content of test images.
     pub fn busybox(&self) -> PathBuf {
         self.root.join("usr/bin/busybox")
@@ -192,7 +213,7 @@ fn download(folder: &Path) -> Result<()> {
 
     let mut versions = String::new();
     for package in &PACKAGES {
-        let deb = the_only_file_of(&debs, package.name)?;
+        let deb = the_only_file_of(&debs, &format!("{}_", package.name))?;
         let version = run(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Version"))?;
         run(Command::new("dpkg").arg("-x").arg(&deb).arg(&root))?;
         for program in package.programs {
@@ -211,6 +232,35 @@ fn download(folder: &Path) -> Result<()> {
     remove_dir(&folder.join("root"))?;
     fs::rename(&root, folder.join("root")).context("cannot move the unpacked peers to their place")?;
     fs::write(folder.join("versions.tsv"), versions).context("cannot write the list of versions")
+}
+
+/// openssl with the library that it depends on, whose name changes with the suite (libssl3, libssl3t64).
+fn download_openssl(folder: &Path, root: &Path) -> Result<()> {
+    let archive = Archive::prepare(folder)?;
+    eprintln!("peers: fetching openssl/{} from {}", archive.codename, archive.mirror);
+    archive
+        .apt_get(&["update"], folder)
+        .context("the package lists cannot be read")?;
+    let (debs, partial) = (folder.join("debs.openssl"), folder.join("openssl.partial"));
+    for directory in [&debs, &partial] {
+        remove_dir(directory)?;
+        fs::create_dir_all(directory)?;
+    }
+    let fetch = |name: &str| -> Result<PathBuf> {
+        archive
+            .apt_get(&["download", &format!("{name}/{}", archive.codename)], &debs)
+            .with_context(|| format!("{name} cannot be fetched; the archive may have lost it"))?;
+        let deb = the_only_file_of(&debs, &format!("{name}_"))?;
+        run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
+        Ok(deb)
+    };
+    let deb = fetch("openssl")?;
+    let depends = run(Command::new("dpkg-deb").arg("--field").arg(deb).arg("Depends"))?;
+    let library = depends.split([',', ' ']).find(|word| word.starts_with("libssl"));
+    fetch(library.context("Debian's openssl depends on no libssl")?)?;
+    remove_dir(&debs)?;
+    remove_dir(root)?;
+    fs::rename(&partial, root).context("cannot move the unpacked openssl to its place")
 }
 
 /// Debian's archive as this machine reaches it, with a list directory of its own.
@@ -293,15 +343,14 @@ impl Archive {
     }
 }
 
-fn the_only_file_of(debs: &Path, package: &str) -> Result<PathBuf> {
-    let prefix = format!("{package}_");
-    let mut found = fs::read_dir(debs)?.filter_map(Result::ok).map(|entry| entry.path());
+fn the_only_file_of(folder: &Path, prefix: &str) -> Result<PathBuf> {
+    let mut found = fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path());
     found
         .find(|path| {
             path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
         })
-        .with_context(|| format!("apt-get left no file for {package}"))
+        .with_context(|| format!("{} has no file {prefix}*", folder.display()))
 }
 
 fn remove_dir(directory: &Path) -> Result<()> {

@@ -5,6 +5,7 @@ mod content;
 mod distribution;
 mod fault;
 mod login;
+pub(crate) mod page;
 mod serve;
 #[cfg(test)]
 mod tests;
@@ -106,6 +107,11 @@ impl Registry {
     /// What was asked of it.
     pub fn log(&self) -> &AccessLog {
         &self.shared.log
+    }
+
+    /// Pages beside the registry's own.
+    pub(crate) fn pages(&self) -> &page::Pages {
+        &self.shared.pages
     }
 
     /// Switches a fault on, beside those that are on.

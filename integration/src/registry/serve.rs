@@ -23,6 +23,7 @@ use super::access_log::{self, AccessLog, Kind};
 use super::content::{Content, OCI_INDEX, has_digest};
 use super::fault::{Fault, Faults};
 use super::login::{Login, TokenIssuer};
+use super::page::{self, Pages};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) content: Content,
     pub(super) log: AccessLog,
     pub(super) faults: Faults,
+    pub(super) pages: Pages,
     pub(super) login: Mutex<Login>,
     pub(super) tokens: Mutex<Option<TokenIssuer>>,
     uploads: Mutex<HashMap<String, Vec<u8>>>,
@@ -182,6 +184,16 @@ impl Shared {
         let (head, body) = request.into_parts();
         let authorization = joined(&head.headers, AUTHORIZATION);
         let query = Query::of(&head.uri);
+        if let Some(page) = self.pages.of(head.uri.path()) {
+            // A client that breaks off its request gets no answer that matters.
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let page::Answer {
+                status,
+                content_type,
+                body,
+            } = page.answer(head.method, head.uri.path(), body).await;
+            return respond(status, &content_type, body);
+        }
         if *route == Route::Token {
             return self.token(authorization.as_deref(), &query);
         }

@@ -22,8 +22,8 @@ async fn denies_signatures_that_do_not_count() {
     };
     let expires = short.not_after;
     let revocable = |crl: Option<&str>, ocsp: Option<&str>| Profile {
-        crl: crl.map(str::to_owned),
-        ocsp: ocsp.map(str::to_owned),
+        crl: crl.map(str::to_owned).into_iter().collect(),
+        ocsp: ocsp.map(str::to_owned).into_iter().collect(),
         ..Profile::named("release")
     };
     for (name, profile) in [
