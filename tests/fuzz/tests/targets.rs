@@ -20,5 +20,5 @@ macro_rules! targets {
 }
 
 targets! {
-    certificate cose descriptor digest distinguished_name identities jws manifest pattern policy reference trust_policy trust_store untrusted
+    certificate cose descriptor digest distinguished_name identities jws manifest pattern policy reference timestamp trust_policy trust_store untrusted
 }

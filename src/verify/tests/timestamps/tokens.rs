@@ -178,7 +178,8 @@ fn accepts_what_a_tst_info_may_have_besides() {
 
 #[test]
 fn refuses_what_is_no_token() {
-    let cases: [(fn(&mut Token), TimestampError); 12] = [
+    type Change = fn(&mut Token);
+    let cases: [(Change, TimestampError); 12] = [
         (|token| token.kind = DATA, TimestampError::NotSignedData(id(DATA))),
         (|token| token.version = 1, TimestampError::SignedDataVersion(1)),
         (|token| token.version = 4, TimestampError::SignedDataVersion(4)),

@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod pattern;
 pub mod policy;
 pub mod reference;
+pub mod timestamp;
 pub mod trust_policy;
 pub mod trust_store;
 pub mod untrusted;
@@ -19,7 +20,7 @@ pub mod untrusted;
 use crate::Target;
 
 /// All of them.
-pub const ALL: [&Target; 14] = [
+pub const ALL: [&Target; 15] = [
     &certificate::TARGET,
     &cose::TARGET,
     &descriptor::TARGET,
@@ -31,6 +32,7 @@ pub const ALL: [&Target; 14] = [
     &pattern::TARGET,
     &policy::TARGET,
     &reference::TARGET,
+    &timestamp::TARGET,
     &trust_policy::TARGET,
     &trust_store::TARGET,
     &untrusted::TARGET,
