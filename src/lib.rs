@@ -1,6 +1,6 @@
 //! assayd decides on the node itself which container images may be unpacked.
 //!
-//! The modules, lowest first. Each may use those before it, except that `trust`, `fetch` and `cache` never use each other;
+//! The modules, lowest first. Each may use those before it, except that `trust`, `fetch`, `cache` and `plugin` never use each other;
 //! `tests/layering.rs` holds the table. What judges is the crate `assay-verify`, below all of them; `ARCHITECTURE.md`
 //! beside this file is the map.
 
@@ -16,6 +16,8 @@ pub mod trust;
 pub mod fetch;
 
 pub mod cache;
+
+pub mod plugin;
 
 pub mod admission;
 

@@ -9,14 +9,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("trust", &[]),
     ("fetch", &[]),
     ("cache", &[]),
-    ("admission", &["cache", "fetch", "trust"]),
+    ("plugin", &[]),
+    ("admission", &["cache", "fetch", "plugin", "trust"]),
     // `daemon::config` is data: where the sockets are, which registries there are.
-    ("hooks", &["admission", "cache", "fetch", "trust"]),
+    ("hooks", &["admission", "cache", "fetch", "plugin", "trust"]),
     (
         "ctl",
-        &["admission", "cache", "daemon::config", "fetch", "hooks", "trust"],
+        &[
+            "admission",
+            "cache",
+            "daemon::config",
+            "fetch",
+            "hooks",
+            "plugin",
+            "trust",
+        ],
     ),
-    ("daemon", &["admission", "cache", "fetch", "hooks", "trust"]),
+    ("daemon", &["admission", "cache", "fetch", "hooks", "plugin", "trust"]),
 ];
 
 /// Crates that the pure core must never reach.

@@ -310,3 +310,6 @@ pub const MAX_REVOCATION_RETRY: Duration = Duration::from_secs(3600);
 
 /// Revocation answers that are refreshed at once. The others are a few seconds late, and hours before they lapse.
 pub const MAX_CONCURRENT_REFRESHES: usize = 16;
+
+/// A plugin's program. Those with a cloud service's library reach 60 MiB, and a pinned one is hashed whole.
+pub const MAX_PLUGIN_FILE_SIZE: u64 = 256 * 1024 * 1024;

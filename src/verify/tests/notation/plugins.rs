@@ -228,14 +228,19 @@ fn an_attribute_that_no_plugin_can_be_told_is_unsupported() {
         }
     }
     let mut cose = plain;
-    cose.set(99, "number".into());
+    // A number for private use: of the others the library knows those of the registry.
+    const PRIVATE: i64 = -70_000;
+    cose.set(PRIVATE, "number".into());
     let (_, critical) = cose.protected.iter_mut().find(|(label, _)| *label == 2.into()).unwrap();
-    critical.as_array_mut().unwrap().push(99.into());
+    critical.as_array_mut().unwrap().push(PRIVATE.into());
     let envelope = Envelope::parse(Format::Cose, &cose.envelope())
         .unwrap()
         .verify()
         .unwrap();
-    assert_eq!(ask(&envelope), Consultation::Unsupported(AttributeName::Number(99)));
+    assert_eq!(
+        ask(&envelope),
+        Consultation::Unsupported(AttributeName::Number(PRIVATE))
+    );
 }
 
 #[test]
