@@ -83,11 +83,12 @@ pub struct PublicKey<'a> {
 /// How a signature is computed and encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum SignatureAlgorithm {
-    /// RSASSA-PKCS1-v1_5 (RFC 8017 §8.2): certificates only.
+    /// RSASSA-PKCS1-v1_5 (RFC 8017 §8.2): certificates and timestamp tokens only.
     RsaPkcs1(Hash),
     /// RSASSA-PSS (RFC 8017 §8.1) with MGF1 of the same hash and a salt of the hash's length.
     RsaPss(Hash),
-    /// ECDSA with `Ecdsa-Sig-Value` in DER (RFC 3279 §2.2.3): certificates only. Any of the three curves.
+    /// ECDSA with `Ecdsa-Sig-Value` in DER (RFC 3279 §2.2.3): certificates and timestamp tokens only. Any of the three
+    /// curves.
     EcdsaDer(Hash),
     /// ECDSA with the fixed-length concatenation of r and s (RFC 7518 §3.4), the hash that belongs to the curve.
     EcdsaFixed(Curve),

@@ -7,7 +7,8 @@
 //!
 //! The structures are read with the `der` crate, by definitions of our own. The `cms` crate is a release candidate that
 //! keeps what is refused here (other kinds of certificates and signers, version numbers that do not fit), has no bounds,
-//! and reads no BER; no crate reads the fractions of a second that `TSTInfo` allows.
+//! and reads no BER; no crate reads the fractions of a second that `TSTInfo` allows. Only the primitives are a library's:
+//! `PKCS7_verify` of AWS-LC let signatures and chains pass that it should not (CVE-2026-3336, CVE-2026-3338).
 //!
 //! Deliberately absent: revocation of the chain, which the caller asks about; CRLs and unsigned attributes inside the
 //! token, which nobody vouches for; the `tsa` name in `TSTInfo`, which only hints at the certificate that the signed

@@ -1,5 +1,6 @@
 //! Timestamp tokens: real ones, and made ones with one defect at a time.
 
+mod openssl;
 #[path = "../notation/support.rs"]
 #[allow(dead_code, reason = "the tests of notation need more of it")]
 mod support;

@@ -474,6 +474,7 @@ fn the_signed_hash_decides_between_certificates_of_one_issuer_and_serial_number(
     assert_eq!(check(&token).unwrap().chain(), parse(&CHAIN));
 }
 
+// sigstore-go#471, TOB-SIGSTORE-4: the signers of a token are one countersignature with one time, never several.
 #[test]
 fn one_good_signer_is_enough_and_the_chain_is_its_own() {
     let other = sibling(key(EnvelopeAlgorithm::Es256));
