@@ -34,6 +34,8 @@ pub struct Extensions {
     pub subject_key_identifier: Option<Box<[u8]>>,
     /// Where its revocation can be looked up.
     pub revocation_sources: RevocationSources,
+    /// Its issuer says that the revocation of this responder's certificate need not be checked: `id-pkix-ocsp-nocheck`.
+    pub ocsp_no_check: bool,
     /// The first critical extension that is not known here. A certificate that has one is refused (RFC 5280 §4.2).
     pub unknown_critical: Option<ObjectIdentifier>,
 }
@@ -81,8 +83,7 @@ impl Extensions {
                 rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS => sources.read_crl(content).map_err(refused)?,
                 rfc5280::ID_CE_FRESHEST_CRL => sources.read_freshest_crl(content).map_err(refused)?,
                 rfc5280::ID_PE_AUTHORITY_INFO_ACCESS => sources.read_ocsp(content).map_err(refused)?,
-                // Only that it may be critical matters: a responder's own revocation is never asked (revocation/ocsp.rs).
-                ID_PKIX_OCSP_NOCHECK => {}
+                ID_PKIX_OCSP_NOCHECK => extensions.ocsp_no_check = true,
                 // Among these: name constraints and policy constraints, which are not processed here and so deny.
                 _ if extension.critical => {
                     extensions.unknown_critical.get_or_insert(id);

@@ -6,7 +6,7 @@ use der::Tag;
 
 use crate::limits::MAX_REVOCATION_URLS;
 use crate::query::RevocationUrl;
-use crate::x509::walk::{Element, Walk, constructed, primitive};
+use crate::x509::walk::{self, Element, Walk, constructed, primitive};
 
 /// What a certificate names. A source that nobody here can ask is named, too: it is no reason to pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,9 +131,7 @@ impl DistributionPoint {
 
 /// The names of a `DistributionPointName`; none where it is relative to the CRL's issuer.
 pub(super) fn full_name(encoded: &[u8]) -> der::Result<Walk<'_>> {
-    let mut choice = Walk::over(encoded);
-    let chosen = choice.required()?;
-    choice.finish()?;
+    let chosen = walk::only(encoded)?;
     match chosen.tag() {
         tag if tag == constructed(0) => Ok(Walk::over(chosen.content())),
         tag if tag == constructed(1) => Ok(Walk::over(&[])),

@@ -45,10 +45,7 @@ impl<'a> Walk<'a> {
 
     /// The elements of the one SEQUENCE that the bytes are.
     pub(super) fn sequence(bytes: &'a [u8]) -> Result<Self> {
-        let mut outer = Self::over(bytes);
-        let inside = outer.required()?.inside(Tag::Sequence)?;
-        outer.finish()?;
-        Ok(inside)
+        only(bytes)?.inside(Tag::Sequence)
     }
 
     /// The next element, which must be there.
@@ -106,6 +103,14 @@ impl<'a> Iterator for Walk<'a> {
         }
         Some(next)
     }
+}
+
+/// The one element that the bytes are.
+pub(super) fn only(bytes: &[u8]) -> Result<Element<'_>> {
+    let mut walk = Walk::over(bytes);
+    let element = walk.required()?;
+    walk.finish()?;
+    Ok(element)
 }
 
 /// `[number]` around other elements.
@@ -166,5 +171,14 @@ impl<'a> Extension<'a> {
             critical,
             value: value.content(),
         })
+    }
+}
+
+/// The octets of an `INTEGER` in two's complement. There is one encoding of a number, so numbers can be compared by it.
+pub(super) fn integer<'a>(element: &Element<'a>) -> Result<&'a [u8]> {
+    element.tag().assert_eq(Tag::Integer)?;
+    match element.content() {
+        [] | [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Tag::Integer.non_canonical_error().into()),
+        octets => Ok(octets),
     }
 }

@@ -398,6 +398,14 @@ pub enum OcspError {
         /// Why not.
         cause: ResponderError,
     },
+    /// Whether the responder itself is revoked is not known.
+    #[error("the revocation status of the responder's certificate {subject} is not known: {why}")]
+    ResponderUnknown {
+        /// Its subject.
+        subject: Untrusted,
+        /// Why not.
+        why: Box<UnknownReason>,
+    },
     /// The signature does not verify.
     #[error(transparent)]
     Signature(#[from] BadSignature),
@@ -424,6 +432,9 @@ pub enum ResponderError {
     /// It has a critical extension that is not known here.
     #[error("it has the critical extension {0}, which is not supported")]
     UnknownCriticalExtension(ObjectIdentifier),
+    /// The issuer revoked it.
+    #[error("it is revoked")]
+    Revoked,
     /// It is not valid now, or was not when the response was produced.
     #[error("it is not valid at {0}")]
     NotValid(Timestamp),
