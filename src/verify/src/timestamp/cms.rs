@@ -6,7 +6,7 @@ use der::{Decode as _, Reader as _, Sequence, SliceReader, Tag, Tagged as _};
 use x509_cert::spki::AlgorithmIdentifierRef;
 
 use crate::limits::{MAX_ATTRIBUTES, MAX_TIMESTAMP_TOKEN_ITEMS};
-use crate::timestamp::{SignerError, TimestampError, ber, implicit, list};
+use crate::timestamp::{SignerError, TimestampError, ber, elements, implicit};
 use crate::x509::certificate::Certificate;
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
@@ -87,7 +87,12 @@ impl<'a> SignedData<'a> {
             return Err(TimestampError::NotTstInfo(wire.encapsulated.content_type));
         }
         let content = wire.encapsulated.content.ok_or(TimestampError::NoContent)?;
-        let items = |set, what| list(set, PART, what, MAX_TIMESTAMP_TOKEN_ITEMS);
+        let items = |set, what| {
+            let limit = MAX_TIMESTAMP_TOKEN_ITEMS;
+            elements(set, limit)
+                .map_err(malformed)?
+                .ok_or(TimestampError::TooMany { what, limit })
+        };
         let certificates = items(wire.certificates.unwrap_or_default(), "certificates")?;
         Ok(Self {
             content: content.as_bytes(),
@@ -188,8 +193,9 @@ struct Attribute<'a> {
 
 impl<'a> SignedAttributes<'a> {
     fn parse(content: &'a [u8]) -> Result<Self, SignerError> {
-        let encoded = list(content, PART, "attributes", MAX_ATTRIBUTES)
-            .map_err(|error| SignerError::Attributes(error.to_string().into()))?;
+        let encoded = elements(content, MAX_ATTRIBUTES)
+            .map_err(SignerError::malformed)?
+            .ok_or(SignerError::TooManyAttributes)?;
         let parsed = encoded
             .iter()
             .map(|der| Attribute::from_der(der))

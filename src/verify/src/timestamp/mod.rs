@@ -5,10 +5,11 @@
 //! and a chain of certificates to an anchor at the time that the token names. One good signer is enough, and the
 //! countersignature has that signer's chain, never another's.
 //!
-//! The structures are read with the `der` crate, by definitions of our own. The `cms` crate is a release candidate that
-//! keeps what is refused here (other kinds of certificates and signers, version numbers that do not fit), has no bounds,
-//! and reads no BER; no crate reads the fractions of a second that `TSTInfo` allows. Only the primitives are a library's:
-//! `PKCS7_verify` of AWS-LC let signatures and chains pass that it should not (CVE-2026-3336, CVE-2026-3338).
+//! The structures are read with the `der` crate, by definitions of our own. The `cms` crate, a release candidate still,
+//! parses certificates into values that are to be encoded again before they can be hashed, fails on the whole where one
+//! of several signers is malformed, and has no bounds; and it turns on BER for every user of `der`. `der` itself refuses
+//! the fractions of a second that `TSTInfo` allows. From libraries come the primitives only: `PKCS7_verify` of AWS-LC let
+//! signatures and chains pass that it should not (CVE-2026-3336, CVE-2026-3338).
 //!
 //! Deliberately absent: revocation of the chain, which the caller asks about; CRLs and unsigned attributes inside the
 //! token, which nobody vouches for; the `tsa` name in `TSTInfo`, which only hints at the certificate that the signed
@@ -163,10 +164,11 @@ pub enum TimestampError {
 impl TimestampError {
     /// Whether a bound of [`crate::limits`] ended the verification, not a rule.
     pub const fn is_limit(&self) -> bool {
-        matches!(
-            self,
-            Self::TooLarge(_) | Self::TooMany { .. } | Self::TooDeep(_) | Self::TooManyVerifications
-        )
+        match self {
+            Self::TooLarge(_) | Self::TooMany { .. } | Self::TooDeep(_) | Self::TooManyVerifications => true,
+            Self::Signers { cause, .. } => cause.is_limit(),
+            _ => false,
+        }
     }
 }
 
@@ -233,24 +235,15 @@ fn implicit<'a>(reader: &mut SliceReader<'a>, number: u8) -> der::Result<Option<
     AnyRef::decode(reader).map(|any| Some(any.value()))
 }
 
-/// The elements of a set or sequence, with their headers, as many as there may be.
-fn list<'a>(
-    content: &'a [u8],
-    part: &'static str,
-    what: &'static str,
-    limit: usize,
-) -> Result<Vec<&'a [u8]>, TimestampError> {
-    let malformed = |error: der::Error| TimestampError::Malformed {
-        part,
-        cause: error.to_string().into(),
-    };
+/// The elements of a set or sequence, with their headers; none where there are more than `limit`.
+fn elements(content: &[u8], limit: usize) -> der::Result<Option<Vec<&[u8]>>> {
     let mut elements = Vec::new();
-    let mut reader = SliceReader::new(content).map_err(malformed)?;
+    let mut reader = SliceReader::new(content)?;
     while !reader.is_finished() {
         if elements.len() == limit {
-            return Err(TimestampError::TooMany { what, limit });
+            return Ok(None);
         }
-        elements.push(reader.tlv_bytes().map_err(malformed)?);
+        elements.push(reader.tlv_bytes()?);
     }
-    Ok(elements)
+    Ok(Some(elements))
 }

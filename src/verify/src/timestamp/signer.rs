@@ -10,6 +10,7 @@ use x509_cert::time::Time;
 
 use crate::Timestamp;
 use crate::crypto::{self, BadSignature, Hash, SignatureAlgorithm};
+use crate::limits::MAX_ATTRIBUTES;
 use crate::timestamp::cms::{SignedAttributes, SignedData, SignerInfo, TST_INFO};
 use crate::timestamp::{digest, implicit};
 use crate::untrusted::Untrusted;
@@ -34,9 +35,9 @@ pub enum SignerError {
     /// Nothing says what is signed.
     #[error("it has no signed attributes")]
     NoSignedAttributes,
-    /// Too many attributes, or none that can be read.
-    #[error("its signed attributes cannot be read: {0}")]
-    Attributes(Untrusted),
+    /// More signed attributes than [`MAX_ATTRIBUTES`].
+    #[error("it has more than {MAX_ATTRIBUTES} signed attributes")]
+    TooManyAttributes,
     /// A mandatory attribute is absent.
     #[error("it has no signed attribute {0}")]
     MissingAttribute(&'static str),
@@ -82,6 +83,14 @@ pub enum SignerError {
 }
 
 impl SignerError {
+    /// Whether a bound of [`crate::limits`] ended the verification, not a rule.
+    pub const fn is_limit(&self) -> bool {
+        matches!(
+            self,
+            Self::TooManyAttributes | Self::Chain(TimestampingChainError::TooLong)
+        )
+    }
+
     pub(super) fn malformed(error: der::Error) -> Self {
         Self::Malformed(error.to_string().into())
     }

@@ -10,7 +10,7 @@ use x509_cert::spki::AlgorithmIdentifierRef;
 use crate::Timestamp;
 use crate::crypto::Hash;
 use crate::limits::MAX_ATTRIBUTES;
-use crate::timestamp::{TimestampError, implicit, list};
+use crate::timestamp::{TimestampError, elements, implicit};
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::hash_algorithm;
 
@@ -108,7 +108,13 @@ impl<'a> TstInfo<'a> {
         }
         let algorithm = &wire.imprint.algorithm;
         let hash = hash_algorithm(algorithm).ok_or(TimestampError::ImprintAlgorithm(algorithm.oid))?;
-        for extension in list(wire.extensions.unwrap_or_default(), PART, "extensions", MAX_ATTRIBUTES)? {
+        let extensions = elements(wire.extensions.unwrap_or_default(), MAX_ATTRIBUTES)
+            .map_err(malformed)?
+            .ok_or(TimestampError::TooMany {
+                what: "extensions",
+                limit: MAX_ATTRIBUTES,
+            })?;
+        for extension in extensions {
             let extension = <Extension<'_> as der::Decode<'_>>::from_der(extension).map_err(malformed)?;
             if extension.critical {
                 return Err(TimestampError::CriticalExtension(extension.id));

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use assay_verify::crypto::{BadSignature, EnvelopeAlgorithm};
-use assay_verify::limits::{MAX_TIMESTAMP_TOKEN_ITEMS, MAX_TIMESTAMP_TOKEN_SIZE};
+use assay_verify::limits::{MAX_ATTRIBUTES, MAX_CHAIN_LENGTH, MAX_TIMESTAMP_TOKEN_ITEMS, MAX_TIMESTAMP_TOKEN_SIZE};
 use assay_verify::timestamp::{Countersignature, SignerError, TimestampError, verify};
 use assay_verify::x509::certificate::{Certificate, NotIssuedBy};
 use assay_verify::x509::chain::{IssuerError, LeafError};
@@ -717,6 +717,48 @@ fn stops_at_the_limits() {
 
     let error = verify_with(&[0x30, 0x80].repeat(1_000), &CHAIN).unwrap_err();
     assert!(matches!(error, TimestampError::TooDeep(_)) && error.is_limit());
+}
+
+#[test]
+fn refuses_more_attributes_than_anyone_has() {
+    let with = |change: Change| {
+        let mut token = token();
+        token.signers[0].change = change;
+        check(&token)
+    };
+    fn fill(attributes: &mut Vec<Attribute>, count: usize) {
+        attributes.resize(count, ("1.2.3", vec![integer(1)]));
+    }
+    assert!(with(|attributes| fill(attributes, MAX_ATTRIBUTES)).is_ok());
+    let error = with(|attributes| fill(attributes, MAX_ATTRIBUTES + 1)).unwrap_err();
+    let cause = SignerError::TooManyAttributes;
+    assert_eq!(error, TimestampError::Signers { count: 1, cause });
+    assert!(error.is_limit());
+}
+
+#[test]
+fn the_longest_chain_is_as_long_as_it_may_be() {
+    let chain_of = |length: usize| {
+        let cas: Vec<_> = (0..length - 1).map(|number| ca(&format!("ca {number}"))).collect();
+        let mut chain = vec![cas[0].self_signed(&*ROOT_KEY).unwrap().der().to_vec()];
+        for pair in cas.windows(2) {
+            let issuer = Issuer::from_params(&pair[0], &*ROOT_KEY);
+            chain.insert(0, pair[1].signed_by(&*ROOT_KEY, &issuer).unwrap().der().to_vec());
+        }
+        let issuer = Issuer::from_params(cas.last().unwrap(), &*ROOT_KEY);
+        let leaf = authority("timestamp authority").signed_by(key(EnvelopeAlgorithm::Es256), &issuer);
+        chain.insert(0, leaf.unwrap().der().to_vec());
+        chain
+    };
+    let longest = chain_of(MAX_CHAIN_LENGTH);
+    let countersignature = verify_with(&Token::new(&longest).build(), &longest).unwrap();
+    assert_eq!(countersignature.chain(), parse(&longest));
+
+    let longer = chain_of(MAX_CHAIN_LENGTH + 1);
+    let error = verify_with(&Token::new(&longer).build(), &longer).unwrap_err();
+    let cause = SignerError::Chain(TimestampingChainError::TooLong);
+    assert_eq!(error, TimestampError::Signers { count: 1, cause });
+    assert!(error.is_limit());
 }
 
 #[test]
