@@ -153,6 +153,9 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     #[track_caller]
@@ -221,5 +224,55 @@ mod tests {
             to_der(&[0x30, 0x80].repeat(30_000)),
             Err(TimestampError::TooDeep(MAX_NESTING))
         );
+    }
+
+    /// An element as DER, and the same as somebody may write it in BER.
+    type Pair = (Vec<u8>, Vec<u8>);
+
+    fn definite(tag: u8, content: &[u8]) -> Vec<u8> {
+        let mut der = Vec::new();
+        write(tag, content, &mut der);
+        der
+    }
+
+    /// An indefinite length, or one of four bytes.
+    fn loose(tag: u8, content: &[u8], indefinite: bool) -> Vec<u8> {
+        let length = u32::try_from(content.len()).unwrap().to_be_bytes();
+        match indefinite {
+            true => [&[tag, 0x80][..], content, &END_OF_CONTENTS].concat(),
+            false => [&[tag, 0x84][..], &length, content].concat(),
+        }
+    }
+
+    fn elements() -> impl Strategy<Value = Pair> {
+        let primitive = (1_u8..31, vec(any::<u8>(), 0..200))
+            .prop_map(|(tag, content)| (definite(tag, &content), loose(tag, &content, false)));
+        let in_pieces = (vec(vec(any::<u8>(), 0..80), 0..4), any::<bool>()).prop_map(|(pieces, indefinite)| {
+            let encoded: Vec<u8> = pieces.iter().flat_map(|piece| loose(4, piece, false)).collect();
+            (definite(4, &pieces.concat()), loose(0x24, &encoded, indefinite))
+        });
+        prop_oneof![primitive, in_pieces].prop_recursive(6, 40, 4, |inner| {
+            let tags = prop_oneof![Just(0x30_u8), Just(0x31), Just(0xa0), Just(0xa3), Just(0x7e)];
+            (tags, vec(inner, 0..4), any::<bool>()).prop_map(|(tag, children, indefinite)| {
+                let (der, ber): (Vec<_>, Vec<_>) = children.into_iter().unzip();
+                (definite(tag, &der.concat()), loose(tag, &ber.concat(), indefinite))
+            })
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn every_way_to_write_an_element_is_one((der, ber) in elements()) {
+            prop_assert_eq!(to_der(&ber), Ok(der.clone()));
+            prop_assert_eq!(to_der(&der), Ok(der.clone()));
+        }
+
+        #[test]
+        fn a_result_is_der_and_hardly_longer(bytes in vec(any::<u8>(), 0..64)) {
+            if let Ok(der) = to_der(&bytes) {
+                prop_assert!(der.len() <= bytes.len());
+                prop_assert_eq!(to_der(&der), Ok(der.clone()));
+            }
+        }
     }
 }
