@@ -9,7 +9,10 @@ use assay_verify::x509::certificate::{Certificate, NotIssuedBy};
 use assay_verify::x509::chain::{IssuerError, LeafError};
 use assay_verify::x509::timestamping::TimestampingChainError;
 use const_oid::ObjectIdentifier;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
+    date_time_ymd,
+};
 
 use crate::support::{ChainParts, INTERMEDIATE_KEY, ROOT_KEY, ca, key};
 use crate::token::*;
@@ -604,7 +607,7 @@ fn refuses_authorities_whose_certificate_may_not_timestamp() {
         ),
         (
             |leaf| {
-                let mut extension = rcgen::CustomExtension::from_oid_content(&[1, 2, 3], b"?".to_vec());
+                let mut extension = CustomExtension::from_oid_content(&[1, 2, 3], b"?".to_vec());
                 extension.set_criticality(true);
                 leaf.custom_extensions.push(extension);
             },
@@ -618,6 +621,37 @@ fn refuses_authorities_whose_certificate_may_not_timestamp() {
         let mut parts = parts();
         defect(&mut parts.leaf);
         chain_refused(&parts, expected);
+    }
+}
+
+#[test]
+fn accepts_authorities_with_what_is_optional() {
+    const KEY_USAGE: [u64; 4] = [2, 5, 29, 15];
+    // Unlike those of image signers, key usages need not be critical.
+    let accepted: [fn(&mut ChainParts); 5] = [
+        |parts| {
+            parts.leaf.key_usages.clear();
+            let usage = CustomExtension::from_oid_content(&KEY_USAGE, vec![3, 2, 7, 0x80]);
+            parts.leaf.custom_extensions.push(usage);
+        },
+        |parts| parts.leaf.key_usages.push(KeyUsagePurpose::ContentCommitment),
+        |parts| {
+            let issuer = parts.intermediate.as_mut().unwrap();
+            issuer.key_usages.clear();
+            let usage = CustomExtension::from_oid_content(&KEY_USAGE, vec![3, 2, 2, 4]);
+            issuer.custom_extensions.push(usage);
+        },
+        |parts| {
+            let issuer = parts.intermediate.as_mut().unwrap();
+            issuer.custom_extensions = vec![purposes(false, &["1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.8"])];
+        },
+        |parts| parts.root.custom_extensions = vec![purposes(false, &["2.5.29.37.0"])],
+    ];
+    for change in accepted {
+        let mut parts = parts();
+        change(&mut parts);
+        let chain = parts.build();
+        verify_with(&Token::new(&chain).build(), &chain).unwrap();
     }
 }
 
