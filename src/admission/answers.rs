@@ -19,7 +19,7 @@ use assay_verify::limits::{
     REVOCATION_USE_WINDOW, STALE_GATHER,
 };
 use assay_verify::query::{Answered, Query, QueryId, Unanswered};
-use assay_verify::x509::revocation::{Validity, validity};
+use assay_verify::x509::revocation::Validity;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use tokio::sync::Notify;
@@ -28,8 +28,8 @@ use tracing::{debug, warn};
 
 use super::pipeline::Clock;
 use crate::cache::answers::AnswerStore;
-use crate::cache::single_flight::SingleFlight;
-use crate::fetch::revocation::{AnswerMemory, RevocationEndpoints, Source, time_for};
+use crate::cache::single_flight::{FlightError, SingleFlight};
+use crate::fetch::revocation::{AnswerMemory, RevocationEndpoints, Source, time_for, validity_of};
 
 /// How long the refresher sleeps at most: the wall clock may be set meanwhile.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -166,6 +166,19 @@ impl RevocationAnswers {
     }
 
     async fn answer_one(&self, query: &Query, now: Timestamp) -> Answered {
+        let unanswered = |code, reason: &str| Unanswered {
+            code,
+            reason: reason.into(),
+        };
+        if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {
+            return Answered {
+                now: Err(unanswered(
+                    Code::PluginUnavailable,
+                    "a plugin is not asked over the network",
+                )),
+                kept: None,
+            };
+        }
         let id = query.id();
         if let Some(answered) = self.0.in_hand(id, now) {
             return answered;
@@ -184,10 +197,13 @@ impl RevocationAnswers {
             Err(error) => error,
         };
         Answered {
-            now: Err(Unanswered {
-                code: Code::LimitExceeded,
-                reason: error.to_string().into(),
-            }),
+            now: Err(unanswered(
+                match error {
+                    FlightError::TooMany(_) => Code::LimitExceeded,
+                    FlightError::Deadline(_) | FlightError::BrokenOff => Code::RevocationUnknown,
+                },
+                &error.to_string(),
+            )),
             kept: self.0.bytes_of(id),
         }
     }
@@ -196,7 +212,7 @@ impl RevocationAnswers {
     /// that is full is no error: then they are asked for again.
     pub async fn keep(&self, proven: impl IntoIterator<Item = (Query, Arc<[u8]>)>) {
         for (query, bytes) in proven {
-            let Some(validity) = validity(&query, &bytes) else {
+            let Some(validity) = validity_of(&query, &bytes).await else {
                 continue;
             };
             let id = query.id();
@@ -377,7 +393,7 @@ impl Inner {
         let id = stored.query.id();
         // The file was replaced by a larger one in between.
         let Some(bytes) = paid.hold(stored.bytes) else { return };
-        let Some(validity) = validity(&stored.query, &bytes) else {
+        let Some(validity) = validity_of(&stored.query, &bytes).await else {
             warn!("the revocation answer {name} on disk is none: it is removed");
             world.store.remove(id).await;
             return;
@@ -469,19 +485,19 @@ impl Inner {
 
     async fn refresh(&self, id: QueryId, query: Query) {
         let now = (self.world.clock)();
-        let answer = self.ask(&query, id, Source::Authority, now).await;
-        if self.take_candidate(id, &query, answer) {
+        let brought = match self.ask(&query, id, Source::Authority, now).await {
+            Ok(bytes) => validity_of(&query, &bytes).await.map(|validity| (bytes, validity)),
+            Err(_) => None,
+        };
+        if self.take_candidate(id, brought) {
             (self.world.changed)(id);
         }
     }
 
     /// Puts what a refresh brought beside the kept answer, if it may be newer, and says whether it did.
-    fn take_candidate(&self, id: QueryId, query: &Query, answer: Result<Arc<[u8]>, Unanswered>) -> bool {
+    fn take_candidate(&self, id: QueryId, brought: Option<(Arc<[u8]>, Validity)>) -> bool {
         let now = (self.world.clock)();
-        let brought = answer
-            .ok()
-            .and_then(|bytes| validity(query, &bytes).map(|validity| (bytes, validity)))
-            .filter(|(_, validity)| is_current(validity, now));
+        let brought = brought.filter(|(_, validity)| is_current(validity, now));
         let mut kept = lock(&self.kept);
         let Some(answer) = kept.answers.get_mut(&id) else {
             return false;

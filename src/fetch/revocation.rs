@@ -33,11 +33,11 @@ use assay_verify::limits::{
 };
 use assay_verify::query::{Query, RevocationUrl, Unanswered};
 use assay_verify::untrusted::Untrusted;
-use assay_verify::x509::revocation::validity;
+use assay_verify::x509::revocation::{Validity, validity};
 
 use super::address::{self, check_literal};
 use super::body::{self, Payer};
-use super::budget::{Lease, ProcessMemory, RegistryShare};
+use super::budget::{ProcessMemory, RegistryShare};
 use super::config::{FetchConfig, RegistryConfig};
 use super::error::FetchError;
 use super::registry::authority;
@@ -79,6 +79,20 @@ pub fn time_for(query: &Query) -> Duration {
         }
         Query::PluginMetadata(_) | Query::PluginVerdict { .. } => Duration::ZERO,
     }
+}
+
+/// When an answer was made and lapses, by what it says of itself; none for what is no answer to the query. A large one is
+/// read on a thread for blocking work: a CRL of megabytes must not hold up others.
+pub async fn validity_of(query: &Query, answer: &Arc<[u8]>) -> Option<Validity> {
+    if answer.len() <= MAX_OCSP_RESPONSE_SIZE {
+        return validity(query, answer);
+    }
+    let (query, answer) = (query.clone(), Arc::clone(answer));
+    // What makes the reader panic is no answer.
+    tokio::task::spawn_blocking(move || validity(&query, &answer))
+        .await
+        .ok()
+        .flatten()
 }
 
 /// How revocation endpoints are reached. Empty is a good configuration: those on the public internet.
@@ -137,7 +151,8 @@ impl FromStr for EndpointHost {
         // `host:` and `host:x` have a colon and no port.
         let port = authority.port_u16();
         let tail = text.rsplit_once(']').map_or(text, |(_, tail)| tail);
-        if text.contains('@') || (port.is_none() && tail.contains(':')) {
+        // A pattern would look as if it matched.
+        if text.contains(['@', '*']) || (port.is_none() && tail.contains(':')) {
             return Err(refused());
         }
         let host = without_root(UrlHost::parse(authority.host()).map_err(|_| refused())?);
@@ -458,29 +473,20 @@ impl Client {
                 budget: &budget,
             };
             let (answer, lease) = body::read(payer, response, question.limit).await?;
-            return self.look_at(question, &endpoint, answer, lease);
+            let answer = inner.memory.hold(answer, lease.into_process());
+            // Tells an answer from an error page or a responder's "try later"; it says nothing about who signed it.
+            if validity_of(question.query, &answer).await.is_none() {
+                return Err(Failure::NotAnAnswer {
+                    host: endpoint.name.clone(),
+                    size: answer.len(),
+                    kind: question.kind,
+                });
+            }
+            return Ok(answer);
         }
         Err(Failure::Fetch(FetchError::Redirects {
             registry: authority(&question.url).into(),
         }))
-    }
-
-    /// Tells an answer from an error page or a responder's "try later"; it says nothing about who signed it.
-    fn look_at(
-        &self,
-        question: &Question<'_>,
-        endpoint: &Endpoint,
-        answer: Vec<u8>,
-        lease: Lease,
-    ) -> Result<Arc<[u8]>, Failure> {
-        if validity(question.query, &answer).is_none() {
-            return Err(Failure::NotAnAnswer {
-                host: endpoint.name.clone(),
-                size: answer.len(),
-                kind: question.kind,
-            });
-        }
-        Ok(self.0.memory.hold(answer, lease.into_process()))
     }
 
     /// The client that may connect to where `url` leads.
