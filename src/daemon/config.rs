@@ -13,6 +13,7 @@ use assay_verify::reference::canonical_host;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::fetch::revocation::{EndpointHost, RevocationConfig};
 use crate::fetch::{Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
 
 /// Where the configuration is read from, unless told.
@@ -40,6 +41,8 @@ pub struct Config {
     pub log: LogTarget,
     /// Registries that need more than their name.
     pub registry: Vec<Registry>,
+    /// How revocation endpoints are reached.
+    pub revocation: Revocation,
 }
 
 /// Where logs go.
@@ -111,6 +114,16 @@ pub struct Registry {
     pub private_addresses: bool,
 }
 
+/// How the CRL distribution points and OCSP responders are reached that certificates name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Revocation {
+    /// Whether all of them may have private addresses.
+    pub private_addresses: bool,
+    /// Those that may.
+    pub hosts: BTreeSet<EndpointHost>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -123,6 +136,7 @@ impl Default for Config {
             cache_size: DEFAULT_CACHE_SIZE,
             log: LogTarget::Auto,
             registry: Vec::new(),
+            revocation: Revocation::default(),
         }
     }
 }
@@ -280,6 +294,15 @@ impl Config {
             proxy_hosts: proxy_hosts(std::env::vars()),
         })
     }
+
+    /// What the client of revocation endpoints needs.
+    pub fn revocation_endpoints(&self) -> RevocationConfig {
+        RevocationConfig {
+            private_addresses: self.revocation.private_addresses,
+            hosts: self.revocation.hosts.clone(),
+            proxy_hosts: proxy_hosts(std::env::vars()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -313,6 +336,38 @@ mod tests {
         assert!(half.contains("password_file"), "{half}");
         let twice = parse("[[registry]]\nhost = \"r.example\"\n[[registry]]\nhost = \"R.example:443\"\n").unwrap_err();
         assert!(twice.contains("configured twice"), "{twice}");
+    }
+
+    #[test]
+    fn revocation_endpoints_are_public_unless_named() {
+        let default = parse("").unwrap().revocation_endpoints();
+        assert!(!default.private_addresses && default.hosts.is_empty());
+        let text = "[revocation]\nprivate_addresses = true\nhosts = [\"pki.corp.example\", \"127.0.0.1:8888\"]\n";
+        let named = parse(text).unwrap().revocation_endpoints();
+        assert!(named.private_addresses);
+        assert_eq!(
+            named.hosts,
+            ["pki.corp.example", "127.0.0.1:8888"]
+                .map(|host| host.parse().unwrap())
+                .into()
+        );
+    }
+
+    #[test]
+    fn a_mistake_about_revocation_is_an_error_with_its_place() {
+        for (text, place, what) in [
+            ("[revocation]\nhost = []\n", "2:1", "unknown field `host`"),
+            ("[revocation]\nprivate_addresses = 1\n", "2:21", "invalid type"),
+            (
+                "[revocation]\nhosts = [\n  \"a\",\n  \"http://a/\",\n]\n",
+                "4:3",
+                "is not a host",
+            ),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.starts_with(&format!("config.toml:{place}: ")), "{error}");
+            assert!(error.contains(what), "{error}");
+        }
     }
 
     #[test]
