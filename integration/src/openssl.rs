@@ -158,10 +158,12 @@ pub(crate) fn index_line(serial: &Serial, revoked: Option<&Revoked>) -> Result<S
     let (flag, since) = match revoked {
         None => ('V', String::new()),
         Some(revoked) => {
+            // The database has UTCTime here, and GeneralizedTime after the reason.
             let since = time_text(revoked.at)?;
+            let since = since.get(2..).unwrap_or_default();
             match revoked.invalid_since {
                 Some(time) => ('R', format!("{since},keyTime,{}", time_text(time)?)),
-                None if revoked.reason == Reason::Unspecified => ('R', since),
+                None if revoked.reason == Reason::Unspecified => ('R', since.to_owned()),
                 None => ('R', format!("{since},{}", revoked.reason.name())),
             }
         }
