@@ -503,7 +503,9 @@ fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
 mod tests {
     use x509_cert::Certificate;
     use x509_cert::ext::pkix::name::GeneralName;
-    use x509_cert::ext::pkix::{AuthorityInfoAccessSyntax, BasicConstraints, CrlDistributionPoints, KeyUsage};
+    use x509_cert::ext::pkix::{
+        AuthorityInfoAccessSyntax, BasicConstraints, CrlDistributionPoints, ExtendedKeyUsage, FreshestCrl, KeyUsage,
+    };
 
     use super::*;
 
@@ -552,5 +554,58 @@ mod tests {
             assert_eq!(url.to_string(), ocsp);
             assert!(leaf.get_extension::<CrlDistributionPoints>().unwrap().is_some());
         }
+    }
+
+    #[test]
+    fn a_leaf_has_the_purpose_of_its_profile_and_only_that_of_timestamps_is_critical() {
+        let root = Authority::root(&Profile::named("root")).unwrap();
+        for (profile, purpose, critical) in [
+            (Profile::named("release"), "1.3.6.1.5.5.7.3.3", false),
+            (Profile::timestamping("time"), "1.3.6.1.5.5.7.3.8", true),
+            (Profile::responder("responder"), "1.3.6.1.5.5.7.3.9", false),
+        ] {
+            let leaf = leaf(&root.issue(&profile).unwrap());
+            let leaf = leaf.tbs_certificate();
+            let (is_critical, usage) = leaf.get_extension::<ExtendedKeyUsage>().unwrap().expect("a purpose");
+            let purposes: Vec<_> = usage.0.iter().map(ToString::to_string).collect();
+            assert_eq!(purposes, [purpose]);
+            assert_eq!(is_critical, critical, "{purpose}");
+            let extensions = leaf.extensions().expect("extensions");
+            let no_check = extensions
+                .iter()
+                .any(|extension| extension.extn_id.to_string() == "1.3.6.1.5.5.7.48.1.5");
+            assert_eq!(no_check, profile.ocsp_no_check, "{purpose}");
+        }
+    }
+
+    #[test]
+    fn an_identity_knows_its_serial_number_and_its_sources_keep_their_order() {
+        let profile = Profile {
+            freshest_crl: Some("http://127.0.0.1:1/delta".into()),
+            ..Profile::named("release")
+                .serial(0xab_cdef)
+                .crl("http://127.0.0.1:1/1.crl")
+                .crl("http://127.0.0.1:1/2.crl")
+                .ocsp("http://127.0.0.1:1/1")
+                .ocsp("http://127.0.0.1:1/2")
+        };
+        let identity = SigningIdentity::self_signed(&profile).unwrap();
+        assert_eq!(identity.serial.to_string(), "ABCDEF");
+        let leaf = leaf(&identity);
+        let leaf = leaf.tbs_certificate();
+        // 0xab would be negative without a zero before it.
+        assert_eq!(leaf.serial_number().as_bytes(), [0, 0xab, 0xcd, 0xef]);
+        let (_, points) = leaf.get_extension::<CrlDistributionPoints>().unwrap().expect("lists");
+        assert_eq!(points.0.len(), 2);
+        let (_, freshest) = leaf.get_extension::<FreshestCrl>().unwrap().expect("a delta");
+        assert_eq!(freshest.0.len(), 1);
+        let (_, access) = leaf.get_extension::<AuthorityInfoAccessSyntax>().unwrap().unwrap();
+        let urls = access.0.iter().map(|description| match &description.access_location {
+            GeneralName::UniformResourceIdentifier(url) => url.to_string(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(urls.collect::<Vec<_>>(), profile.ocsp);
+        assert_eq!(Serial::from(0).to_string(), "00");
+        assert_ne!(Serial::random().unwrap(), Serial::random().unwrap());
     }
 }
