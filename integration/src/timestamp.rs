@@ -52,7 +52,7 @@ impl Stamping {
         format!(
             "[tsa]\ndefault_tsa = authority\n\
              [authority]\nserial = serial\nsigner_cert = certificate.pem\nsigner_key = key.pem\n{chain}{}\
-             signer_digest = {}\ness_cert_id_alg = {}\ndigests = {}\ndefault_policy = 1.3.6.1.4.1.311.97.1.4.1\n\
+             signer_digest = {}\ness_cert_id_alg = {}\ndigests = {}\ndefault_policy = 1.2.3.4.1\n\
              ordering = no\ntsa_name = no\ness_cert_id_chain = no\n",
             accuracy.unwrap_or_default(),
             self.signer_digest,
