@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 mod mutate;
 pub mod runner;
 pub mod seeds;

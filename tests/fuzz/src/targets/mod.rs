@@ -2,6 +2,7 @@
 
 pub mod certificate;
 pub mod cose;
+pub mod crl;
 pub mod descriptor;
 pub mod digest;
 pub mod distinguished_name;
@@ -9,6 +10,7 @@ mod envelope;
 pub mod identities;
 pub mod jws;
 pub mod manifest;
+pub mod ocsp;
 pub mod pattern;
 pub mod policy;
 pub mod reference;
@@ -20,15 +22,17 @@ pub mod untrusted;
 use crate::Target;
 
 /// All of them.
-pub const ALL: [&Target; 15] = [
+pub const ALL: [&Target; 17] = [
     &certificate::TARGET,
     &cose::TARGET,
+    &crl::TARGET,
     &descriptor::TARGET,
     &digest::TARGET,
     &distinguished_name::TARGET,
     &identities::TARGET,
     &jws::TARGET,
     &manifest::TARGET,
+    &ocsp::TARGET,
     &pattern::TARGET,
     &policy::TARGET,
     &reference::TARGET,

@@ -80,13 +80,20 @@ impl fmt::Display for Checked {
         match &self.by {
             CheckedBy::NoSource => write!(f, "{}: names no revocation source", self.subject),
             CheckedBy::Sources(sources) => {
-                write!(f, "{}: not revoked by", self.subject)?;
-                for (index, source) in sources.iter().enumerate() {
-                    write!(f, "{} {source}", if index == 0 { "" } else { "," })?;
-                }
-                Ok(())
+                write!(f, "{}: not revoked by ", self.subject)?;
+                some(f, sources, "and")
             }
         }
+    }
+}
+
+/// The first two of several, and how many there are: an address may have a whole line's length.
+fn some<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], word: &str) -> fmt::Result {
+    match items {
+        [] => f.write_str("nobody"),
+        [one] => one.fmt(f),
+        [one, other] => write!(f, "{one} {word} {other}"),
+        [one, other, more @ ..] => write!(f, "{one}, {other} {word} {} more", more.len()),
     }
 }
 
@@ -105,11 +112,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ocsp(responders) => {
-                f.write_str("the OCSP responder")?;
-                for (index, url) in responders.iter().enumerate() {
-                    write!(f, "{} {url}", if index == 0 { "" } else { "," })?;
-                }
-                Ok(())
+                f.write_str("the OCSP responder ")?;
+                some(f, responders, "or")
             }
             Self::Crl(url) => write!(f, "the CRL {url}"),
             Self::File(name) => write!(f, "the file {name}"),

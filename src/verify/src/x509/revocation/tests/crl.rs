@@ -383,7 +383,7 @@ fn a_delta_is_asked_for_where_the_list_names_one() {
     assert_eq!(good.until, time(SOON));
     assert_eq!(
         good.checked[0].to_string(),
-        "CN=leaf: not revoked by the CRL http://crl.example/one.crl, the CRL http://crl.example/delta.crl"
+        "CN=leaf: not revoked by the CRL http://crl.example/one.crl and the CRL http://crl.example/delta.crl"
     );
 }
 
