@@ -159,3 +159,119 @@ impl From<der::Error> for SourcesError {
         Self::Malformed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use const_oid::ObjectIdentifier;
+    use rcgen::{CertificateParams, CustomExtension, KeyPair};
+
+    use super::*;
+    use crate::x509::certificate::{Certificate, ParseCertificateError};
+
+    const CRL: &[u64] = &[2, 5, 29, 31];
+    const FRESHEST: &[u64] = &[2, 5, 29, 46];
+    const ACCESS: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 1];
+
+    fn parse(id: &[u64], content: Vec<u8>) -> Result<RevocationSources, ParseCertificateError> {
+        let mut params = CertificateParams::default();
+        params.custom_extensions = vec![CustomExtension::from_oid_content(id, content)];
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let certificate = Certificate::from_der(certificate.der())?;
+        Ok(certificate.extensions().revocation_sources.clone())
+    }
+
+    /// An element of DER.
+    fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+        let head: &[u8] = match content.len() {
+            0..=0x7f => &[tag, length[1]],
+            0x80..=0xff => &[tag, 0x81, length[1]],
+            _ => &[tag, 0x82, length[0], length[1]],
+        };
+        [head, content].concat()
+    }
+
+    fn uri(text: &str) -> Vec<u8> {
+        der(0x86, text.as_bytes())
+    }
+
+    fn point(names: &[u8]) -> Vec<u8> {
+        der(0x30, &der(0xa0, &der(0xa0, names)))
+    }
+
+    fn responder(address: &str) -> Vec<u8> {
+        let method = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01];
+        der(0x30, &[&method[..], &uri(address)].concat())
+    }
+
+    fn id(arcs: &[u64]) -> ObjectIdentifier {
+        let text: Vec<String> = arcs.iter().map(u64::to_string).collect();
+        text.join(".").parse().unwrap()
+    }
+
+    #[test]
+    fn refuses_more_sources_than_anyone_has() {
+        let address = "http://crl.example";
+        for (extension, one) in [
+            (CRL, point(&uri(address))),
+            (FRESHEST, point(&uri(address))),
+            (ACCESS, responder(address)),
+            // A point without a name is one, too.
+            (CRL, der(0x30, &[])),
+        ] {
+            assert!(parse(extension, der(0x30, &one.repeat(MAX_REVOCATION_URLS))).is_ok());
+            assert_eq!(
+                parse(extension, der(0x30, &one.repeat(MAX_REVOCATION_URLS + 1))),
+                Err(ParseCertificateError::TooManyRevocationSources(id(extension)))
+            );
+        }
+        let names = |count| der(0x30, &point(&uri(address).repeat(count)));
+        assert_eq!(parse(CRL, names(8)).unwrap().crl()[0].addresses().len(), 8);
+        let error = parse(CRL, names(9)).unwrap_err();
+        assert_eq!(error, ParseCertificateError::TooManyRevocationSources(id(CRL)));
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_read() {
+        for extension in [CRL, FRESHEST, ACCESS] {
+            for content in [
+                vec![],
+                b"?".to_vec(),
+                der(0x31, &[]),
+                der(0x30, &[0x05, 0x00]),
+                der(0x30, &der(0x30, &[0x05, 0x00])),
+                [der(0x30, &[]), vec![0]].concat(),
+            ] {
+                assert_eq!(
+                    parse(extension, content.clone()),
+                    Err(ParseCertificateError::MalformedExtension(id(extension))),
+                    "{content:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_that_nobody_can_ask_is_one() {
+        for address in ["ldap://x/y", "https://x/y", "", "x"] {
+            let sources = parse(CRL, der(0x30, &point(&uri(address)))).unwrap();
+            assert!(!sources.is_empty() && sources.crl()[0].addresses().is_empty());
+            assert!(sources.crl()[0].has_name(&uri(address)));
+            let sources = parse(ACCESS, der(0x30, &responder(address))).unwrap();
+            assert!(!sources.is_empty() && sources.ocsp().is_empty());
+        }
+        // The issuer's certificate is no source.
+        let mut issuers = responder("http://x/y");
+        *issuers.get_mut(11).unwrap() = 2;
+        assert!(parse(ACCESS, der(0x30, &issuers)).unwrap().is_empty());
+        assert!(parse(&[1, 2, 3], vec![5, 0]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn keeps_the_order_of_responders() {
+        let both = [responder("http://b"), responder("ldap://c"), responder("http://a")].concat();
+        let sources = parse(ACCESS, der(0x30, &both)).unwrap();
+        let addresses: Vec<_> = sources.ocsp().iter().map(RevocationUrl::as_str).collect();
+        assert_eq!(addresses, ["http://b", "http://a"]);
+    }
+}

@@ -182,3 +182,76 @@ pub(super) fn integer<'a>(element: &Element<'a>) -> Result<&'a [u8]> {
         octets => Ok(octets),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn walks_elements_one_by_one_and_ends_after_the_first_that_is_none() {
+        let tags = |content| -> Vec<Option<Tag>> {
+            Walk::over(content)
+                .map(|element| element.ok().map(|element| element.tag()))
+                .collect()
+        };
+        assert_eq!(tags(&[]), []);
+        assert_eq!(tags(&[5, 0, 2, 1, 1]), [Some(Tag::Null), Some(Tag::Integer)]);
+        assert_eq!(tags(&[5, 0, 2, 9, 1]), [Some(Tag::Null), None]);
+        // Lengths that are indefinite or longer than needed are not DER.
+        assert_eq!(tags(&[0x30, 0x80, 0, 0]), [None]);
+        assert_eq!(tags(&[0x04, 0x81, 0x01, 0]), [None]);
+    }
+
+    #[test]
+    fn an_optional_element_of_another_tag_stays() {
+        let mut walk = Walk::over(&[5, 0]);
+        assert!(walk.optional(Tag::Integer).unwrap().is_none());
+        assert!(walk.clone().finish().is_err());
+        assert!(walk.optional(Tag::Null).unwrap().is_some());
+        assert!(walk.optional(Tag::Null).unwrap().is_none());
+        walk.finish().unwrap();
+    }
+
+    #[test]
+    fn a_number_has_one_encoding() {
+        let read = |content: &[u8]| {
+            let bytes = [&[2, u8::try_from(content.len()).unwrap()], content].concat();
+            integer(&only(&bytes).unwrap()).is_ok()
+        };
+        for good in [&[0][..], &[0x7f], &[0, 0x80], &[0x80], &[0xff], &[0xff, 0x7f]] {
+            assert!(read(good), "{good:?}");
+        }
+        for bad in [&[][..], &[0, 0], &[0, 0x7f], &[0xff, 0x80], &[0xff, 0xff]] {
+            assert!(!read(bad), "{bad:?}");
+        }
+        assert!(integer(&only(&[4, 1, 1]).unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_flag_is_one_of_two_octets() {
+        assert_eq!((boolean(&[0]), boolean(&[0xff])), (Ok(false), Ok(true)));
+        for bad in [&[][..], &[1], &[0xff, 0xff]] {
+            assert!(boolean(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn an_extension_has_an_id_a_flag_and_octets() {
+        let read = |content: &[u8]| {
+            let bytes = [&[0x30, u8::try_from(content.len()).unwrap()], content].concat();
+            let extension = Extension::read(&only(&bytes).unwrap()).ok()?;
+            Some((extension.critical, extension.value.to_vec()))
+        };
+        assert_eq!(read(&[6, 1, 0x2a, 4, 1, 7]), Some((false, vec![7])));
+        assert_eq!(read(&[6, 1, 0x2a, 1, 1, 0xff, 4, 1, 7]), Some((true, vec![7])));
+        for bad in [
+            &[6, 1, 0x2a][..],
+            &[6, 1, 0x2a, 4, 1, 7, 5, 0],
+            &[6, 1, 0x2a, 1, 1, 1, 4, 1, 7],
+            &[4, 1, 7],
+            &[6, 1, 0x2a, 5, 0],
+        ] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -125,6 +125,7 @@ impl<'a> Judge<'a> {
                 this_update: proven.this_update,
                 next_update: proven.next_update,
                 until: proven.responder.as_ref().map_or(Timestamp::MAX, Certificate::not_after),
+                is_adverse: proven.status != Status::Good,
                 content: (proven.status, proven.responder),
             })
         };
@@ -390,6 +391,7 @@ fn usable<'a>(crl: Crl<'a>, entry: Option<Entry>) -> Usable<(Crl<'a>, Option<Ent
         this_update: crl.this_update,
         next_update: crl.next_update,
         until: Timestamp::MAX,
+        is_adverse: entry.is_some_and(|entry| entry.reason != Reason::RemoveFromCrl),
         content: (crl, entry),
     }
 }

@@ -199,8 +199,9 @@ impl<'a> Crl<'a> {
     }
 
     /// Checks that it is a delta to a complete CRL (RFC 5280 §5.2.4, §6.3.3 (c)). Both are proven to be of one issuer and
-    /// key. Returns whether it adds anything: one with the number of the complete CRL has the same content (§5.2.3).
-    pub(super) fn check_delta(&self, base: &Self) -> Result<Delta, CrlError> {
+    /// key. One with the number of the complete CRL was issued with it and has the same content (§5.2.3): it adds nothing,
+    /// and says that there is nothing newer.
+    pub(super) fn check_delta(&self, base: &Self) -> Result<(), CrlError> {
         let Some(from) = self.extensions.base_number else {
             return Err(CrlError::IsNoDelta);
         };
@@ -213,11 +214,10 @@ impl<'a> Crl<'a> {
         if compare(from, base_number) == Ordering::Greater {
             return Err(CrlError::OtherBase("it begins with a later one"));
         }
-        match compare(number, base_number) {
-            Ordering::Greater => Ok(Delta::Newer),
-            Ordering::Equal => Ok(Delta::Same),
-            Ordering::Less => Err(CrlError::OtherBase("it is older")),
+        if compare(number, base_number) == Ordering::Less {
+            return Err(CrlError::OtherBase("it is older"));
         }
+        Ok(())
     }
 
     /// Where deltas to it can be had.
@@ -264,15 +264,7 @@ impl<'a> Crl<'a> {
     }
 }
 
-/// How a delta relates to the complete CRL that it is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delta {
-    /// It has changes.
-    Newer,
-    /// It was issued with the complete CRL.
-    Same,
-}
-
+/// Of two entries for one certificate.
 fn worse(one: Entry, other: Entry) -> Entry {
     let badness = |entry: &Entry| match entry.reason {
         Reason::RemoveFromCrl => 0,

@@ -15,7 +15,17 @@ pub(super) struct Usable<T> {
     pub(super) next_update: Timestamp,
     /// The last moment at which it may count, whatever nextUpdate says.
     pub(super) until: Timestamp,
+    /// Whether it says something against the certificate.
+    pub(super) is_adverse: bool,
     pub(super) content: T,
+}
+
+impl<T> Usable<T> {
+    /// Whether it counts rather than another one. Responders round their times, so two answers may be of one moment; then
+    /// the adverse one counts, because the other may be a replay.
+    fn beats(&self, other: &Self) -> bool {
+        (self.this_update, self.is_adverse) > (other.this_update, other.is_adverse)
+    }
 }
 
 /// The answers to the same question, from wherever they come.
@@ -85,7 +95,7 @@ impl<'a, T> Newest<'a, T> {
                 match read(bytes) {
                     Ok(usable) => {
                         self.replayed = true;
-                        if kept.as_ref().is_none_or(|kept| kept.this_update <= usable.this_update) {
+                        if !kept.as_ref().is_some_and(|kept| kept.beats(&usable)) {
                             proven.insert(query);
                         }
                         self.consider(by, usable);
@@ -107,10 +117,9 @@ impl<'a, T> Newest<'a, T> {
         }
     }
 
-    /// Takes one more answer. Of two of one time the first counts.
+    /// Takes one more answer.
     pub(super) fn consider(&mut self, by: &Source, usable: Usable<T>) {
-        let newer = |(_, known): &(Source, Usable<T>)| known.this_update < usable.this_update;
-        if self.found.as_ref().is_none_or(newer) {
+        if self.found.as_ref().is_none_or(|(_, known)| usable.beats(known)) {
             self.found = Some((by.clone(), usable));
         }
     }

@@ -115,6 +115,14 @@ fn the_newest_answer_counts() {
 }
 
 #[test]
+fn of_two_answers_of_one_moment_the_adverse_counts() {
+    case(Some(revoking(current()).signed()), Some(&current())).revoked();
+    let replayed = case(Some(current().signed()), Some(&revoking(current())));
+    replayed.revoked();
+    assert!(replayed.check().proven.is_empty());
+}
+
+#[test]
 fn what_is_proven_and_no_older_than_what_is_kept_may_be_stored() {
     let proven = |case: Case| case.check().proven;
     assert_eq!(proven(case(Some(current().signed()), None)), [query()].into());
