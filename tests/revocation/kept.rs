@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
+use assay_verify::limits::MAX_KEPT_REVOCATION_MEMORY;
 use assay_verify::query::{Answered, Query};
 use assayd::admission::answers::{RevocationAnswers, World};
 use assayd::cache::answers::{AnswerOptions, AnswerStore};
@@ -13,7 +14,7 @@ use assayd::fetch::revocation::{AnswerMemory, Client};
 use tempfile::TempDir;
 
 use crate::endpoint::{Endpoint, Reply, allowing};
-use crate::words::{HOUR, at, crl, crl_query, ocsp, ocsp_query};
+use crate::words::{HOUR, at, crl, crl_query, large_crl, ocsp, ocsp_query};
 
 struct Lab {
     endpoint: Endpoint,
@@ -287,4 +288,24 @@ async fn what_is_no_revocation_query_is_neither_asked_nor_kept() {
     assert_eq!(answered.now.unwrap_err().code, Code::PluginUnavailable);
     lab.answers.keep([(plugin, crl(0, HOUR))]).await;
     assert_eq!(lab.answers.statistics().kept, 0);
+}
+
+#[tokio::test]
+async fn what_memory_does_not_hold_comes_from_disk() {
+    let list = large_crl(0, HOUR);
+    assert!(list.len() > 900_000, "{}", list.len());
+    let lab = Lab::new(Reply::Status(404)).await;
+    let queries: Vec<_> = (0..2 + MAX_KEPT_REVOCATION_MEMORY / list.len())
+        .map(|number| crl_query(&lab.endpoint.url(&format!("/{number}"))))
+        .collect();
+    for query in &queries {
+        lab.answers.keep([(query.clone(), Arc::clone(&list))]).await;
+        assert!(lab.answers.statistics().memory <= MAX_KEPT_REVOCATION_MEMORY);
+    }
+    assert_eq!(lab.answers.statistics().kept, queries.len());
+    for query in queries.iter().chain(&queries) {
+        assert_eq!(answer(&lab.answers, query, at(1)).await.now.unwrap(), list);
+        assert!(lab.answers.statistics().memory <= MAX_KEPT_REVOCATION_MEMORY);
+    }
+    assert_eq!(lab.requests(), 0);
 }

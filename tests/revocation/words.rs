@@ -8,7 +8,7 @@ use assay_verify::Timestamp;
 use assay_verify::query::Query;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair,
-    KeyUsagePurpose, SerialNumber, date_time_ymd,
+    KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 /// 2026-01-01T00:00:00Z.
@@ -29,10 +29,15 @@ pub(crate) fn crl_query(address: &str) -> Query {
 pub(crate) fn crl(from: i64, to: i64) -> Arc<[u8]> {
     static MADE: Mutex<BTreeMap<(i64, i64), Arc<[u8]>>> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap();
-    Arc::clone(made.entry((from, to)).or_insert_with(|| sign_crl(from, to)))
+    Arc::clone(made.entry((from, to)).or_insert_with(|| sign_crl(from, to, 0)))
 }
 
-fn sign_crl(from: i64, to: i64) -> Arc<[u8]> {
+/// A CRL of about a mebibyte.
+pub(crate) fn large_crl(from: i64, to: i64) -> Arc<[u8]> {
+    sign_crl(from, to, 40_000)
+}
+
+fn sign_crl(from: i64, to: i64, revoked: u64) -> Arc<[u8]> {
     static ISSUER: OnceLock<Issuer<'static, KeyPair>> = OnceLock::new();
     let issuer = ISSUER.get_or_init(|| {
         let mut params = CertificateParams::default();
@@ -46,7 +51,14 @@ fn sign_crl(from: i64, to: i64) -> Arc<[u8]> {
         next_update: time(to),
         crl_number: SerialNumber::from(7),
         issuing_distribution_point: None,
-        revoked_certs: Vec::new(),
+        revoked_certs: (0..revoked)
+            .map(|serial| RevokedCertParams {
+                serial_number: SerialNumber::from(serial | 1 << 62),
+                revocation_time: time(from),
+                reason_code: None,
+                invalidity_date: None,
+            })
+            .collect(),
         key_identifier_method: KeyIdMethod::Sha256,
     };
     params.signed_by(issuer).unwrap().der().to_vec().into()
