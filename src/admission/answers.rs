@@ -105,6 +105,13 @@ struct Candidate {
     offered: bool,
 }
 
+/// An answer that was taken in.
+struct Proved {
+    since: Timestamp,
+    /// It took the place of another, and nobody was told that it might.
+    news: bool,
+}
+
 struct Failing {
     query: Query,
     since: Timestamp,
@@ -184,7 +191,8 @@ impl RevocationAnswers {
             return answered;
         }
         let (inner, asked) = (Arc::clone(&self.0), query.clone());
-        let longest = 2 * MEMORY_WAIT + time_for(query) + Duration::from_secs(1);
+        // The disk, the endpoints, and once more past the caches on the way.
+        let longest = MEMORY_WAIT + 2 * (time_for(query) + MEMORY_WAIT) + Duration::from_secs(1);
         let flight = self
             .0
             .flights
@@ -218,10 +226,13 @@ impl RevocationAnswers {
             let id = query.id();
             // What is on disk may be newer.
             self.0.known(id).await;
-            let Some(since) = self.0.prove(id, &query, &bytes, validity) else {
+            let Some(Proved { since, news }) = self.0.prove(id, &query, &bytes, validity) else {
                 continue;
             };
             self.0.scheduled.notify_one();
+            if news {
+                (self.0.world.changed)(id);
+            }
             self.0.world.store.store(query, since, bytes).await;
         }
     }
@@ -325,7 +336,18 @@ impl Inner {
             return answered;
         }
         let kept = self.bytes_of(id);
-        match self.ask(query, id, Source::Any, now).await {
+        let mut answer = self.ask(query, id, Source::Any, now).await;
+        if let Ok(bytes) = &answer
+            && validity_of(query, bytes)
+                .await
+                .is_none_or(|validity| !is_current(&validity, now))
+        {
+            // A cache on the way may have kept it too long (RFC 5019 §6).
+            if let Ok(bytes) = self.ask(query, id, Source::Authority, now).await {
+                answer = Ok(bytes);
+            }
+        }
+        match answer {
             Ok(bytes) => Answered {
                 kept: kept.filter(|kept| *kept != bytes),
                 now: Ok(bytes),
@@ -421,8 +443,8 @@ impl Inner {
         kept.make_room();
     }
 
-    /// Takes in an answer that was proved. Says since when it is kept, if it is not kept already.
-    fn prove(&self, id: QueryId, query: &Query, bytes: &Arc<[u8]>, validity: Validity) -> Option<Timestamp> {
+    /// Takes in an answer that was proved, if it is not kept already and not older than what is.
+    fn prove(&self, id: QueryId, query: &Query, bytes: &Arc<[u8]>, validity: Validity) -> Option<Proved> {
         let now = (self.world.clock)();
         let retry_at = |fruitless| self.retry_at(now, fruitless);
         let refresh_at = self.refresh_at(now, &validity, now);
@@ -444,9 +466,13 @@ impl Inner {
                 return None;
             }
         }
-        let candidate = kept
-            .answers
-            .remove(&id)
+        let replaced = kept.answers.remove(&id);
+        let announced = |answer: &KeptAnswer| {
+            let candidate = answer.candidate.as_ref();
+            candidate.is_some_and(|candidate| candidate.bytes == *bytes)
+        };
+        let news = replaced.as_ref().is_some_and(|answer| !announced(answer));
+        let candidate = replaced
             .and_then(|answer| answer.candidate)
             .filter(|candidate| candidate.validity.this_update > validity.this_update);
         let answer = KeptAnswer {
@@ -462,7 +488,7 @@ impl Inner {
         };
         kept.answers.insert(id, answer);
         kept.make_room();
-        Some(now)
+        Some(Proved { since: now, news })
     }
 
     /// The answers that are to be refreshed now, and when the next one is.

@@ -309,3 +309,27 @@ async fn what_memory_does_not_hold_comes_from_disk() {
     }
     assert_eq!(lab.requests(), 0);
 }
+
+#[tokio::test]
+async fn an_answer_that_a_cache_on_the_way_kept_too_long_is_asked_for_past_it() {
+    let (stale, list) = (crl(0, HOUR), crl(HOUR, 2 * HOUR));
+    let both = (stale.to_vec(), list.to_vec());
+    let endpoint = Endpoint::new(move |asked| {
+        let past = asked.head.contains("cache-control: no-cache");
+        Reply::Answer(if past { both.1.clone() } else { both.0.clone() })
+    })
+    .await;
+    let state = TempDir::new().unwrap();
+    let query = crl_query(&endpoint.url("/a.crl"));
+    let answered = answer(&start(&endpoint, &state), &query, at(HOUR)).await;
+    assert_eq!(answered.now.unwrap(), list);
+    assert_eq!(endpoint.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn an_authority_that_has_only_a_lapsed_answer_gives_that() {
+    let stale = crl(0, HOUR);
+    let lab = Lab::new(fresh(&stale)).await;
+    assert_eq!(lab.answer(at(HOUR)).await.now.unwrap(), stale);
+    assert_eq!(lab.requests(), 2);
+}

@@ -265,3 +265,22 @@ async fn what_is_on_disk_is_kept_fresh_after_a_restart() {
     assert_eq!((lab.asked().len(), lab.changes()), (1, 1));
     assert_eq!(lab.offered().await, (Some(next), Some(first())));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_answer_that_came_with_another_image_is_news_once() {
+    let lab = Lab::new().await;
+    assert_eq!(lab.changes(), 0);
+    let next = crl(HOUR, 9 * HOUR);
+    for _ in 0..2 {
+        lab.keep(&next).await;
+        lab.keep(&first()).await;
+        assert_eq!(lab.changes(), 1);
+    }
+    // One that a refresh brought was announced before it was proved.
+    let last = crl(7 * HOUR, 15 * HOUR);
+    lab.says(Some(&last));
+    until(8 * HOUR).await;
+    assert_eq!(lab.changes(), 2);
+    lab.keep(&last).await;
+    assert_eq!(lab.changes(), 2);
+}
