@@ -1,11 +1,10 @@
 //! Revocation answers: from memory, from disk, from the network; kept once proven, and fresh before they lapse.
 //!
-//! Nothing here decides about a certificate. An answer that came over plain HTTP is handed to the judgement and forgotten;
-//! only what a judgement proved is kept ([`RevocationAnswers::keep`]), so what somebody in between made up cannot stick. A
-//! kept answer is used until it lapses and nobody is asked. Before it lapses the next one is fetched in the background
-//! and put beside it: the judgement sees both, and decides which is authentic and newest.
+//! Nothing here decides about a certificate. An answer that came over plain HTTP is handed to the judgement and
+//! forgotten; only what a judgement proved is kept ([`RevocationAnswers::keep`]), so what somebody in between made up
+//! cannot stick. A kept answer is used until it lapses and nobody is asked. Before it lapses the next one is fetched in
+//! the background and put beside it: the judgement sees both, and decides which is authentic and newest.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,8 +51,8 @@ pub struct World {
     pub clock: Clock,
     /// Spreads the refreshes.
     pub random: Random,
-    /// Called with the query whose answer may have changed: verdicts that rest on it are to be judged again. It must not
-    /// block.
+    /// Called with the query whose answer may have changed: verdicts that rest on it are to be judged again. It must
+    /// not block.
     pub changed: Changed,
 }
 
@@ -216,8 +215,8 @@ impl RevocationAnswers {
         }
     }
 
-    /// Keeps answers that a judgement found authentic. An older one never takes the place of a newer one. A disk or memory
-    /// that is full is no error: then they are asked for again.
+    /// Keeps answers that a judgement found authentic. An older one never takes the place of a newer one. A disk or
+    /// memory that is full is no error: then they are asked for again.
     pub async fn keep(&self, proven: impl IntoIterator<Item = (Query, Arc<[u8]>)>) {
         for (query, bytes) in proven {
             let Some(validity) = validity_of(&query, &bytes).await else {
@@ -314,8 +313,8 @@ impl Inner {
                 },
             });
         }
-        // A candidate that no judgement has seen is as good as what the network would say; one that was seen and not proved
-        // is not.
+        // A candidate that no judgement has seen is as good as what the network would say; one that was seen and not
+        // proved is not.
         if answer.candidate.as_ref().is_some_and(|candidate| candidate.offered) {
             return None;
         }
@@ -528,8 +527,8 @@ impl Inner {
         let Some(answer) = kept.answers.get_mut(&id) else {
             return false;
         };
-        // A made-up candidate with a late date must not keep out the true one: the last to come counts, as long as it is
-        // newer than what was proved.
+        // A made-up candidate with a late date must not keep out the true one: the last to come counts, as long as it
+        // is newer than what was proved.
         let newer = |(bytes, validity): &(Arc<[u8]>, Validity)| {
             validity.this_update > answer.validity.this_update
                 && answer
@@ -560,8 +559,8 @@ impl Inner {
         true
     }
 
-    /// A random point in the third eighth before the end of an answer's life: the last quarter has begun, and half of it
-    /// is left for retries. For an answer of the past that is soon, and not in one moment with all others.
+    /// A random point in the first half of the last quarter of an answer's life: the other half is left for retries.
+    /// Where that has passed it is soon, and not in one moment with all others.
     fn refresh_at(&self, since: Timestamp, validity: &Validity, now: Timestamp) -> Option<Timestamp> {
         let lapse = validity.next_update?;
         let life = since.duration_until(lapse).max(SignedDuration::ZERO);
@@ -617,8 +616,8 @@ impl Kept {
         self.failing
             .retain(|_, failing| failing.at.elapsed() < 2 * MAX_REVOCATION_RETRY);
         if self.failing.len() > MAX_KEPT_REVOCATION_ANSWERS {
-            let newest = self.failing.iter().max_by_key(|(_, failing)| Reverse(failing.at));
-            if let Some(id) = newest.map(|(id, _)| *id) {
+            let oldest = self.failing.iter().min_by_key(|(_, failing)| failing.at);
+            if let Some(id) = oldest.map(|(id, _)| *id) {
                 self.failing.remove(&id);
             }
         }

@@ -1,11 +1,12 @@
 //! Revocation answers on disk, so that a restart asks nobody and a node that lost its network keeps what it knew.
 //!
-//! Not in sled: a CRL is megabytes, sled keeps pages in memory and its file grows under churn, and nothing here needs more
-//! than a file and a rename. One file a query, named by its id; it holds the query too, so that it can be asked again.
+//! Not in sled: a CRL is megabytes, sled keeps pages in memory and its file grows under churn, and nothing here needs
+//! more than a file and a rename. One file a query, named by its id; it holds the query too, so that it can be asked
+//! again.
 //!
 //! It is not authority. A checksum tells damage, no more; the judgement proves the bytes each time. Whatever goes wrong
-//! with the disk costs a request and is never an error of a verification (CVE-2024-51491 was one): it is logged, and the
-//! pull goes on. Nothing calls fsync: what a power cut takes or tears is recognised and asked for again.
+//! with the disk costs a request and is never an error of a verification (CVE-2024-51491 was one): it is logged, and
+//! the pull goes on. Nothing calls fsync: what a power cut takes or tears is recognised and asked for again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -187,8 +188,8 @@ impl Header {
 }
 
 impl AnswerStore {
-    /// Opens the store: makes the directory and lists it. Never fails; what does not work is logged, and costs requests.
-    /// Blocks on the disk, without reading any answer.
+    /// Opens the store: makes the directory and lists it. Never fails; what does not work is logged, and costs
+    /// requests. Blocks on the disk, without reading any answer.
     pub fn open(options: AnswerOptions) -> Self {
         let inner = Inner {
             options,

@@ -1,11 +1,11 @@
 //! The client of CRL distribution points and OCSP responders.
 //!
-//! Their addresses come from certificates, so they lead to public addresses only, unless the configuration names the host
-//! (promise 9). They are plain HTTP (RFC 5280 §4.2.1.13, RFC 6960 §A.1): what comes back is bytes that nobody has looked
-//! at, beyond telling an answer from an error page. The judgement proves them.
+//! Their addresses come from certificates, so they lead to public addresses only, unless the configuration names the
+//! host (promise 9). They are plain HTTP (RFC 5280 §4.2.1.13, RFC 6960 §A.1): what comes back is bytes that nobody has
+//! looked at, beyond telling an answer from an error page. The judgement proves them.
 //!
-//! Deliberately absent: credentials, cookies, and a second try. A failure is remembered for a moment instead, so that the
-//! askers behind it do not wait for the same silence.
+//! Deliberately absent: credentials, cookies, and a second try. A failure is remembered for a moment instead, so that
+//! the askers behind it do not wait for the same silence.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -81,8 +81,8 @@ pub fn time_for(query: &Query) -> Duration {
     }
 }
 
-/// When an answer was made and lapses, by what it says of itself; none for what is no answer to the query. A large one is
-/// read on a thread for blocking work: a CRL of megabytes must not hold up others.
+/// When an answer was made and lapses, by what it says of itself; none for what is no answer to the query. A large one
+/// is read on a thread for blocking work: a CRL of megabytes must not hold up others.
 pub async fn validity_of(query: &Query, answer: &Arc<[u8]>) -> Option<Validity> {
     if answer.len() <= MAX_OCSP_RESPONSE_SIZE {
         return validity(query, answer);
@@ -102,12 +102,13 @@ pub struct RevocationConfig {
     pub private_addresses: bool,
     /// Endpoints that may have private addresses.
     pub hosts: BTreeSet<EndpointHost>,
-    /// The hosts of the proxies that the environment names; see [`super::proxy_hosts`]. A proxy may have a private address.
+    /// The hosts of the proxies that the environment names; see [`super::proxy_hosts`]. A proxy may have a private
+    /// address.
     pub proxy_hosts: BTreeSet<String>,
 }
 
-/// A host as the configuration names it: `pki.corp.example`, `127.0.0.1:8888`, `[fd00::1]:8080`. Without a port it stands
-/// for the scheme's own.
+/// A host as the configuration names it: `pki.corp.example`, `127.0.0.1:8888`, `[fd00::1]:8080`. Without a port it
+/// stands for the scheme's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct EndpointHost {
@@ -221,8 +222,8 @@ pub struct Paid {
 }
 
 impl AnswerMemory {
-    /// Pays for an answer of `bytes`, for instance before it is read from disk. None where others hold all the memory for
-    /// longer than is waited.
+    /// Pays for an answer of `bytes`, for instance before it is read from disk. None where others hold all the memory
+    /// for longer than is waited.
     pub async fn pay(&self, bytes: usize, deadline: Instant) -> Option<Paid> {
         self.sweep();
         let paying = self.0.purse.reserve(bytes, deadline);
@@ -336,12 +337,13 @@ impl Client {
         self.0.requests.load(Ordering::Relaxed)
     }
 
-    /// Asks a query until `deadline`, and no endpoint for longer than its own time: [`CRL_TIMEOUT`], [`OCSP_TIMEOUT`]. OCSP
-    /// responders are asked in their order until one gives a response that says something.
+    /// Asks a query until `deadline`, and no endpoint for longer than its own time: [`CRL_TIMEOUT`], [`OCSP_TIMEOUT`].
+    /// OCSP responders are asked in their order until one gives a response that says something.
     ///
     /// # Errors
     ///
-    /// When no endpoint gives anything that looks like an answer; with [`Code::LimitExceeded`] when a bound was the reason.
+    /// When no endpoint gives anything that looks like an answer; with [`Code::LimitExceeded`] when a bound was the
+    /// reason.
     pub async fn ask(&self, query: &Query, source: Source, deadline: Instant) -> Result<Arc<[u8]>, Unanswered> {
         match query {
             Query::Crl(address) => {
@@ -575,7 +577,8 @@ impl Endpoint {
     }
 }
 
-/// With GET where the encoded request is short and the address has no query that it would end up in; with POST otherwise.
+/// With GET where the encoded request is short and the address has no query that it would end up in; with POST
+/// otherwise.
 fn ocsp_question<'a>(query: &'a Query, mut url: Url, request: &'a [u8], source: Source) -> Question<'a> {
     let encoded: String = url::form_urlencoded::byte_serialize(STANDARD.encode(request).as_bytes()).collect();
     let get = encoded.len() < MAX_GET_LENGTH && url.query().is_none();
