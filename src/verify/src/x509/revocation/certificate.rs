@@ -17,7 +17,9 @@ use crate::x509::revocation_sources::DistributionPoint;
 /// What is found about one certificate.
 pub(super) enum Finding {
     /// It names no source, and no file revokes it.
-    Nothing,
+    NoSource,
+    /// Nobody who can be asked says anything.
+    Silent,
     /// It is not revoked.
     Good(Good),
     /// It is revoked.
@@ -94,7 +96,7 @@ impl<'a> Judge<'a> {
             return files;
         }
         if certificate.extensions().revocation_sources.is_empty() {
-            return Finding::Nothing;
+            return Finding::NoSource;
         }
         let ocsp = self.ocsp(certificate, issuer);
         let is_current = |finding: &Finding| matches!(finding, Finding::Good(Good { on_grace: None, .. }));
@@ -108,9 +110,8 @@ impl<'a> Judge<'a> {
             return ocsp;
         }
         match (self.crls(certificate, issuer, Reach::Everywhere), ocsp) {
-            (Finding::Unknown(_) | Finding::Nothing, ocsp @ Finding::Good(_)) => ocsp,
-            (Finding::Nothing, Finding::Unknown(why)) => Finding::Unknown(why),
-            (Finding::Nothing, _) => Finding::Unknown(UnknownReason::NoAddress),
+            (Finding::Unknown(_) | Finding::Silent, ocsp @ Finding::Good(_)) => ocsp,
+            (Finding::Silent, Finding::Unknown(why)) => Finding::Unknown(why),
             (crls, _) => crls,
         }
     }
@@ -147,7 +148,7 @@ impl<'a> Judge<'a> {
         }
         let (by, (status, responder), otherwise) = match newest.settle() {
             Standing::Needs(queries) => return Finding::Needs(queries),
-            Standing::None(why) => return why.map_or(Finding::Nothing, Finding::Unknown),
+            Standing::None(why) => return why.map_or(Finding::Silent, Finding::Unknown),
             Standing::Current(counting) | Standing::OnGrace(counting) => (
                 counting.by.clone(),
                 counting.content.clone(),
@@ -187,7 +188,7 @@ impl<'a> Judge<'a> {
                 subject: subject(),
                 why: why.into(),
             },
-            Finding::Nothing => OcspError::ResponderUnknown {
+            Finding::Silent | Finding::NoSource => OcspError::ResponderUnknown {
                 subject: subject(),
                 why: UnknownReason::NoAddress.into(),
             },
@@ -206,7 +207,7 @@ impl<'a> Judge<'a> {
                 points => self.all(certificate, issuer, points, Reach::Files),
             };
             return match finding {
-                Finding::Unknown(_) => Finding::Nothing,
+                Finding::Unknown(_) => Finding::Silent,
                 finding => finding,
             };
         }
@@ -223,7 +224,7 @@ impl<'a> Judge<'a> {
         let findings = points
             .iter()
             .map(|point| self.crl(certificate, issuer, Some(point), reach));
-        findings.reduce(Finding::and).unwrap_or(Finding::Nothing)
+        findings.reduce(Finding::and).unwrap_or(Finding::Silent)
     }
 
     /// What the CRL of one distribution point says, together with its deltas.
@@ -365,7 +366,7 @@ impl Finding {
             (needs @ Self::Needs(_), _) | (_, needs @ Self::Needs(_)) => needs,
             (unknown @ Self::Unknown(_), _) | (_, unknown @ Self::Unknown(_)) => unknown,
             (Self::Good(good), Self::Good(more)) => Self::Good(good.and(more)),
-            (nothing @ Self::Nothing, _) | (_, nothing @ Self::Nothing) => nothing,
+            (silent @ (Self::Silent | Self::NoSource), _) | (_, silent @ (Self::Silent | Self::NoSource)) => silent,
         }
     }
 }

@@ -89,7 +89,7 @@ pub fn check<'a>(chain: impl IntoIterator<Item = &'a Certificate>, context: &Con
                     by: CheckedBy::Sources(found.by),
                 });
             }
-            Finding::Nothing => good.checked.push(Checked {
+            Finding::NoSource => good.checked.push(Checked {
                 subject: subject(),
                 by: CheckedBy::NoSource,
             }),
@@ -102,6 +102,12 @@ pub fn check<'a>(chain: impl IntoIterator<Item = &'a Certificate>, context: &Con
                 });
             }
             Finding::Needs(queries) => needs.extend(queries),
+            Finding::Silent => {
+                unknown.get_or_insert(Unknown {
+                    subject: subject(),
+                    why: UnknownReason::NoAddress,
+                });
+            }
             Finding::Unknown(why) => {
                 unknown.get_or_insert(Unknown {
                     subject: subject(),

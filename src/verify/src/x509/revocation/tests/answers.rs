@@ -203,6 +203,24 @@ fn a_delta_can_be_on_grace_too() {
 }
 
 #[test]
+fn grace_is_no_longer_than_the_responder_s_certificate() {
+    let mut params = responder();
+    params.not_after = date_time_ymd(2026, 6, 2);
+    let kept = Response::new(&GOOD)
+        .by(&issued(&params))
+        .between(EARLIER, LATELY)
+        .signed_by(&OTHER_KEY);
+    let query = Case::new(chain(&Names::ocsp())).ocsp_query();
+    let mut case = Case::new(chain(&Names::ocsp()))
+        .answered(query, None, Some(kept))
+        .grace(30);
+    case.now = "2026-06-01T23:59:00Z";
+    assert_eq!(case.good().until, time("2026-06-02T00:00:00Z"));
+    case.now = "2026-06-02T00:00:01Z";
+    assert!(matches!(case.unknown(), UnknownReason::Unanswered { .. }));
+}
+
+#[test]
 fn a_list_beats_a_responder_on_grace() {
     let query = Case::new(chain(&Names::both())).ocsp_query();
     let kept = Response::new(&GOOD).between(EARLIER, LATELY).signed();

@@ -298,6 +298,20 @@ fn weak_signatures_do_not_count() {
 }
 
 #[test]
+fn a_list_names_one_signature_algorithm() {
+    let list = List::new().signed();
+    let outer = list
+        .windows(ECDSA_WITH_SHA_256.len())
+        .rposition(|window| window == ECDSA_WITH_SHA_256)
+        .unwrap();
+    let mut bytes = list.to_vec();
+    // ecdsa-with-SHA384.
+    bytes[outer + ECDSA_WITH_SHA_256.len() - 1] = 3;
+    let case = Case::new(chain(&Names::crl())).crl(CRL, bytes.into());
+    assert_eq!(case.crl_error(), CrlError::TwoSignatureAlgorithms);
+}
+
+#[test]
 fn a_list_of_the_first_version_is_read_and_others_are_not() {
     let mut list = List::new();
     list.version = Vec::new();

@@ -66,6 +66,9 @@ fn a_file_for_some_certificates_covers_those_only() {
     let list = |name| List::new().with(issuing(&[&named(&[name])])).signed();
     Case::new(chain(&Names::crl())).file(&list(CRL)).good();
     Case::new(chain(&Names::crl())).file(&list(OTHER_CRL)).needs();
+    // A certificate without a distribution point is in none of the parts.
+    let case = Case::new(chain(&Names::ocsp())).file(&list(CRL));
+    assert_eq!(case.needs(), [case.ocsp_query()].into());
     // The first distribution point has a file, the second has to be asked.
     let case = Case::new(chain(&Names::crls(&[CRL, OTHER_CRL]))).file(&list(CRL));
     assert_eq!(case.needs(), BTreeSet::from([Query::Crl(url(OTHER_CRL))]));

@@ -204,6 +204,14 @@ fn a_responder_of_another_issuer_may_not_answer() {
 }
 
 #[test]
+fn an_authorised_responder_must_be_the_one_that_is_named() {
+    let mut response = Response::new(&GOOD).by(&issued(&responder()));
+    response.responder = der(0xa1, &[leaf(&Names::ocsp()).subject_der()]);
+    let case = Case::new(chain(&Names::ocsp())).ocsp(response.signed_by(&OTHER_KEY));
+    assert_eq!(case.ocsp_error(), OcspError::NoSigner);
+}
+
+#[test]
 fn an_authorised_responder_must_have_signed() {
     let response = Response::new(&GOOD).by(&issued(&responder())).signed_by(&LEAF_KEY);
     let case = Case::new(chain(&Names::ocsp())).ocsp(response);
