@@ -12,6 +12,8 @@ pub mod jws;
 pub mod manifest;
 pub mod ocsp;
 pub mod pattern;
+pub mod plugin_metadata;
+pub mod plugin_verdict;
 pub mod policy;
 pub mod reference;
 pub mod timestamp;
@@ -22,7 +24,7 @@ pub mod untrusted;
 use crate::Target;
 
 /// All of them.
-pub const ALL: [&Target; 17] = [
+pub const ALL: [&Target; 19] = [
     &certificate::TARGET,
     &cose::TARGET,
     &crl::TARGET,
@@ -34,6 +36,8 @@ pub const ALL: [&Target; 17] = [
     &manifest::TARGET,
     &ocsp::TARGET,
     &pattern::TARGET,
+    &plugin_metadata::TARGET,
+    &plugin_verdict::TARGET,
     &policy::TARGET,
     &reference::TARGET,
     &timestamp::TARGET,
