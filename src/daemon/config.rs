@@ -3,18 +3,21 @@
 //! A missing file is the default configuration. An unknown key is an error: a misspelt setting that is silently
 //! ignored protects nobody.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use assay_verify::digest::Digest;
 use assay_verify::limits::{DEFAULT_CACHE_SIZE, MAX_POLICY_SIZE};
+use assay_verify::query::PluginName;
 use assay_verify::reference::canonical_host;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::fetch::revocation::{EndpointHost, RevocationConfig};
 use crate::fetch::{Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
+use crate::plugin::PluginConfig;
 
 /// Where the configuration is read from, unless told.
 pub const DEFAULT_PATH: &str = "/etc/assayd/config.toml";
@@ -43,6 +46,8 @@ pub struct Config {
     pub registry: Vec<Registry>,
     /// How revocation endpoints are reached.
     pub revocation: Revocation,
+    /// Verification plugins, by the name that signatures ask for.
+    pub plugin: BTreeMap<String, Plugin>,
 }
 
 /// Where logs go.
@@ -124,6 +129,48 @@ pub struct Revocation {
     pub hosts: BTreeSet<EndpointHost>,
 }
 
+/// A verification plugin.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plugin {
+    /// The program.
+    pub path: PathBuf,
+    /// The SHA-256 of the program, in hexadecimal.
+    pub sha256: Option<String>,
+    /// The plugin's whole environment.
+    #[serde(default)]
+    pub environment: BTreeMap<String, String>,
+    /// What the plugin is told as its configuration.
+    #[serde(default)]
+    pub config: BTreeMap<String, String>,
+}
+
+impl Plugin {
+    fn read(&self, name: &str) -> Result<(PluginName, PluginConfig), String> {
+        let failed = |message: &str| format!("plugin \"{name}\": {message}");
+        let plugin: PluginName = name.parse().map_err(|error| format!("{error}"))?;
+        let sha256 = match &self.sha256 {
+            None => None,
+            Some(hex) => match format!("sha256:{hex}").parse::<Digest>() {
+                Ok(digest) => Some(digest),
+                Err(_) => return Err(failed("sha256 is not 64 lower-case hexadecimal digits")),
+            },
+        };
+        for (key, value) in &self.environment {
+            if key.is_empty() || key.contains(['=', '\0']) || value.contains('\0') {
+                return Err(failed(&format!("{key:?} cannot be a variable of its environment")));
+            }
+        }
+        let config = PluginConfig {
+            path: self.path.clone(),
+            sha256,
+            environment: self.environment.clone(),
+            config: self.config.clone(),
+        };
+        Ok((plugin, config))
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -137,6 +184,7 @@ impl Default for Config {
             log: LogTarget::Auto,
             registry: Vec::new(),
             revocation: Revocation::default(),
+            plugin: BTreeMap::new(),
         }
     }
 }
@@ -224,7 +272,26 @@ impl Config {
                 )));
             }
         }
+        for (name, plugin) in &config.plugin {
+            plugin.read(name).map_err(invalid)?;
+        }
         Ok(config)
+    }
+
+    /// What the runner of plugins needs.
+    ///
+    /// # Errors
+    ///
+    /// When a plugin's settings are invalid. A configuration that was read from a file has none.
+    pub fn plugins(&self) -> Result<BTreeMap<PluginName, PluginConfig>, ConfigError> {
+        let invalid = |message| ConfigError::Invalid {
+            path: DEFAULT_PATH.into(),
+            message,
+        };
+        self.plugin
+            .iter()
+            .map(|(name, plugin)| plugin.read(name).map_err(invalid))
+            .collect()
     }
 
     /// Paths in the document are relative to its folder.
@@ -239,7 +306,8 @@ impl Config {
             &mut self.state_directory,
             &mut self.policy,
         ];
-        for path in own.into_iter().chain(registries) {
+        let plugins = self.plugin.values_mut().map(|plugin| &mut plugin.path);
+        for path in own.into_iter().chain(registries).chain(plugins) {
             *path = folder.join(&*path);
         }
         self
@@ -360,13 +428,55 @@ mod tests {
             ("[revocation]\nprivate_addresses = 1\n", "2:21", "invalid type"),
             (
                 "[revocation]\nhosts = [\n  \"a\",\n  \"http://a/\",\n]\n",
-                "4:3",
+                "2:9",
                 "is not a host",
             ),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with(&format!("config.toml:{place}: ")), "{error}");
             assert!(error.contains(what), "{error}");
+        }
+    }
+
+    #[test]
+    fn reads_a_plugin() {
+        let text = r#"
+            [plugin."com.example.plugin"]
+            path = "plugins/notation-com.example.plugin"
+            sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+            environment = { HOME = "/var/empty" }
+            config = { region = "eu" }
+        "#;
+        let config = parse(text).unwrap().relative_to(Path::new("/etc/assayd"));
+        let plugins = config.plugins().unwrap();
+        let plugin = &plugins[&"com.example.plugin".parse().unwrap()];
+        assert_eq!(
+            plugin.path,
+            Path::new("/etc/assayd/plugins/notation-com.example.plugin")
+        );
+        assert_eq!(plugin.sha256, Some(Digest::sha256(b"abc")));
+        assert_eq!(plugin.environment["HOME"], "/var/empty");
+        assert_eq!(plugin.config["region"], "eu");
+    }
+
+    #[test]
+    fn refuses_a_plugin_that_could_not_be_run() {
+        for (text, words) in [
+            ("[plugin.a]\n", "missing field `path`"),
+            ("[plugin.\"../a\"]\npath = \"/a\"\n", "is not the name of a plugin"),
+            (
+                "[plugin.a]\npath = \"/a\"\nsha256 = \"ABC\"\n",
+                "plugin \"a\": sha256 is not 64",
+            ),
+            ("[plugin.a]\npath = \"/a\"\nshasum = \"\"\n", "unknown field"),
+            (
+                "[plugin.a]\npath = \"/a\"\nenvironment = { \"A=B\" = \"\" }\n",
+                "environment",
+            ),
+            ("[plugin.a]\npath = \"/a\"\nconfig = { a = 1 }\n", "invalid type"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{error}");
         }
     }
 
