@@ -8,7 +8,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use thiserror::Error;
 
 /// Entries of a folder that are looked at.
@@ -21,6 +22,8 @@ pub(super) enum FileError {
     Missing,
     #[error("symbolic links are not supported")]
     Link,
+    #[error("leads out of its folder")]
+    Outside,
     #[error("not a regular file")]
     NotAFile,
     #[error("not a folder")]
@@ -42,7 +45,10 @@ impl FileError {
     pub(super) fn help(&self, path: &Path) -> Option<String> {
         let path = assay_verify::untrusted::Untrusted::new(path.display().to_string());
         match self {
-            Self::Link => Some(format!("put the file itself at {path}")),
+            Self::Link => Some(format!(
+                "put the file itself at {path}; for trust stores that are mounted from a Kubernetes Secret, set follow_symlinks \
+                 = true in the authority"
+            )),
             Self::Writable(_) => Some(format!("chmod go-w {path}")),
             Self::Foreign(_) => Some(format!("chown root {path}")),
             Self::Unreadable(error) if error.kind() == io::ErrorKind::PermissionDenied => Some(format!(
@@ -65,6 +71,10 @@ impl From<io::Error> for FileError {
     }
 }
 
+fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
+}
+
 /// Reads files that belong to root or to one user.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TrustedFiles {
@@ -77,6 +87,10 @@ impl TrustedFiles {
         // Without O_NONBLOCK, opening a pipe would wait for its writer.
         let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let file: File = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+        self.read_open(file, limit)
+    }
+
+    fn read_open(self, file: File, limit: usize) -> Result<Vec<u8>, FileError> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(FileError::NotAFile);
@@ -105,6 +119,10 @@ impl TrustedFiles {
     /// The entries of a folder in the order of their names.
     pub(super) fn list(self, path: &Path) -> Result<Vec<PathBuf>, FileError> {
         self.check_folder(path)?;
+        self.entries(path)
+    }
+
+    fn entries(self, path: &Path) -> Result<Vec<PathBuf>, FileError> {
         let mut entries = Vec::new();
         for entry in std::fs::read_dir(path)? {
             if entries.len() == MAX_FOLDER_ENTRIES {
@@ -114,6 +132,33 @@ impl TrustedFiles {
         }
         entries.sort();
         Ok(entries)
+    }
+
+    /// Reads a file of a folder, through symbolic links that stay inside that folder: Kubernetes mounts secrets that way.
+    /// The kernel resolves the links (openat2(2), `RESOLVE_BENEATH`), so nothing can be exchanged in between.
+    pub(super) fn read_inside(self, folder: &Path, name: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
+        let directory = File::open(folder)?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        match openat2(&directory, name, how) {
+            Ok(descriptor) => self.read_open(File::from(descriptor), limit),
+            Err(Errno::EXDEV) => Err(FileError::Outside),
+            Err(error) => Err(io::Error::from(error).into()),
+        }
+    }
+
+    /// The names in a folder that [`Self::read_inside`] reads. Names that begin with two dots are Kubernetes' own. A mount
+    /// that nobody can write may have any mode: those of secrets have.
+    pub(super) fn list_inside(self, folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+        let listed = match self.list(folder) {
+            Err(FileError::Writable(_)) if is_read_only(folder) => self.entries(folder)?,
+            other => other?,
+        };
+        let names = listed.iter().filter_map(|path| path.file_name().map(PathBuf::from));
+        Ok(names
+            .filter(|name| !name.as_os_str().as_encoded_bytes().starts_with(b".."))
+            .collect())
     }
 
     fn check_writers(self, metadata: &Metadata) -> Result<(), FileError> {

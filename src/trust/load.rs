@@ -8,11 +8,12 @@ use std::sync::Arc;
 use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
 use assay_verify::document::{Diagnostic, Severity};
-use assay_verify::limits::{MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE};
+use assay_verify::limits::{MAX_CRL_SIZE, MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE};
 use assay_verify::notation::statement::TrustStoreName;
 use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::{TrustStore, TrustStores};
 use assay_verify::policy::{AuthorityDocument, AuthorityName, AuthoritySource, Policy};
+use assay_verify::x509::revocation::LocalRevocation;
 
 use super::files::{FileError, TrustedFiles};
 use super::snapshot::{NotationAuthority, TrustSnapshot};
@@ -22,6 +23,9 @@ const TRUST_POLICY_FILES: [&str; 2] = ["trustpolicy.oci.json", "trustpolicy.json
 
 /// Where notation keeps trust stores, below its configuration folder.
 const TRUST_STORE_FOLDER: &str = "truststore/x509";
+
+/// Where CRLs and OCSP responses lie that were brought as files, beside the policy.
+const REVOCATION_FOLDER: &str = "revocation";
 
 /// The configuration folder of authorities that assayd's own policy describes, beside that policy.
 const INLINE_FOLDER: &str = "notation";
@@ -47,6 +51,7 @@ pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
         watched: BTreeSet::new(),
     };
     let read = loader.read_policy(path);
+    let revocation = loader.read_revocation();
     let Loader {
         mut diagnostics,
         contents,
@@ -63,6 +68,7 @@ pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
             document,
             loaded_at: now,
             authorities,
+            revocation: Arc::new(revocation),
             warnings: diagnostics,
         }),
         _ => {
@@ -78,6 +84,15 @@ pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
 
 type Authorities = BTreeMap<AuthorityName, NotationAuthority>;
 
+/// Whether the files of a trust store may be symbolic links.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Links {
+    /// No, as notation has it.
+    Refused,
+    /// If they stay inside the store.
+    Inside,
+}
+
 struct Loader {
     files: TrustedFiles,
     /// The folder of the policy.
@@ -86,7 +101,7 @@ struct Loader {
     /// One line for each file: its digest and what it is. No paths, so that equal files give equal revisions.
     contents: String,
     /// Every store that was read, or could not be, by its folder: authorities share stores, and their problems.
-    stores: BTreeMap<PathBuf, Option<Arc<TrustStore>>>,
+    stores: BTreeMap<(PathBuf, Links), Option<Arc<TrustStore>>>,
     watched: BTreeSet<PathBuf>,
 }
 
@@ -138,7 +153,12 @@ impl Loader {
         let mut stores = BTreeMap::new();
         let mut complete = true;
         for store in names {
-            match self.read_store(&folder, &store, name, &needed_by) {
+            let links = if document.follow_symlinks {
+                Links::Inside
+            } else {
+                Links::Refused
+            };
+            match self.read_store(&folder, &store, name, &needed_by, links) {
                 Some(read) => {
                     stores.insert(store, read);
                 }
@@ -181,18 +201,19 @@ impl Loader {
         store: &TrustStoreName,
         authority: &AuthorityName,
         needed_by: &str,
+        links: Links,
     ) -> Option<Arc<TrustStore>> {
         let folder = folder
             .join(TRUST_STORE_FOLDER)
             .join(store.kind.as_str())
             .join(store.name());
-        if let Some(read) = self.stores.get(&folder) {
+        if let Some(read) = self.stores.get(&(folder.clone(), links)) {
             // What is in it is already part of the fingerprint; that this authority uses it is part of its policy.
             return read.clone();
         }
         self.watched.insert(folder.clone());
-        let read = self.read_store_files(&folder, store, authority, needed_by);
-        self.stores.insert(folder, read.clone());
+        let read = self.read_store_files(&folder, store, authority, needed_by, links);
+        self.stores.insert((folder, links), read.clone());
         read
     }
 
@@ -202,8 +223,13 @@ impl Loader {
         store: &TrustStoreName,
         authority: &AuthorityName,
         needed_by: &str,
+        links: Links,
     ) -> Option<Arc<TrustStore>> {
-        let paths = match self.files.list(folder) {
+        let listed = match links {
+            Links::Refused => self.files.list(folder),
+            Links::Inside => self.files.list_inside(folder),
+        };
+        let paths = match listed {
             Ok(paths) => paths,
             Err(FileError::Missing) => {
                 let message = format!("the trust store {store} does not exist");
@@ -222,7 +248,11 @@ impl Loader {
         for path in paths {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             let what = format!("{store} of {authority}");
-            if let (Some(name), Some(content)) = (name, self.read(&path, MAX_TRUST_STORE_FILE_SIZE, &what)) {
+            let content = match links {
+                Links::Refused => self.files.read(&path, MAX_TRUST_STORE_FILE_SIZE),
+                Links::Inside => self.files.read_inside(folder, &path, MAX_TRUST_STORE_FILE_SIZE),
+            };
+            if let (Some(name), Some(content)) = (name, self.record(&folder.join(&path), content, &what)) {
                 files.push((name, content));
             }
         }
@@ -241,6 +271,34 @@ impl Loader {
         }
     }
 
+    /// Reads the folder of revocation data. It need not exist.
+    fn read_revocation(&mut self) -> LocalRevocation {
+        let folder = self.base.join(REVOCATION_FOLDER);
+        self.watched.insert(folder.clone());
+        let paths = match self.files.list(&folder) {
+            Ok(paths) => paths,
+            Err(FileError::Missing) => return LocalRevocation::default(),
+            Err(error) => {
+                self.refuse(&folder, &error, None);
+                return LocalRevocation::default();
+            }
+        };
+        let mut files = Vec::with_capacity(paths.len());
+        for path in paths {
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            if let (Some(name), Some(content)) = (name, self.read(&path, MAX_CRL_SIZE, "revocation data")) {
+                files.push((name, content));
+            }
+        }
+        let contents = files.iter().map(|(name, content)| (name.as_str(), content.as_slice()));
+        LocalRevocation::from_files(contents).unwrap_or_else(|error| {
+            let help = "this folder holds CRLs and OCSP responses, in DER or PEM";
+            self.diagnostics
+                .push(Diagnostic::error(&shown(&folder), error.to_string()).with_help(help));
+            LocalRevocation::default()
+        })
+    }
+
     fn read_text(&mut self, path: &Path, what: &str) -> Option<String> {
         let content = self.read(path, MAX_POLICY_SIZE, what)?;
         match String::from_utf8(content) {
@@ -257,7 +315,13 @@ impl Loader {
     }
 
     fn read(&mut self, path: &Path, limit: usize, what: &str) -> Option<Vec<u8>> {
-        match self.files.read(path, limit) {
+        let content = self.files.read(path, limit);
+        self.record(path, content, what)
+    }
+
+    /// Makes what was read part of the fingerprint, or says why it was not.
+    fn record(&mut self, path: &Path, content: Result<Vec<u8>, FileError>, what: &str) -> Option<Vec<u8>> {
+        match content {
             Ok(content) => {
                 // Writing to a string cannot fail.
                 let _ = writeln!(self.contents, "{} {what}", Digest::sha256(&content));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
@@ -13,6 +14,7 @@ use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::TrustStores;
 use assay_verify::policy::{AuthorityName, Policy};
 use assay_verify::reference::Repository;
+use assay_verify::x509::revocation::LocalRevocation;
 
 /// A Notary Project authority with its files.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub struct TrustSnapshot {
     pub loaded_at: Timestamp,
     /// The authorities. Every authority of the policy is here.
     pub authorities: BTreeMap<AuthorityName, NotationAuthority>,
+    /// CRLs and OCSP responses from files, for nodes that cannot reach a certificate authority.
+    pub revocation: Arc<LocalRevocation>,
     /// What is valid and probably not meant.
     pub warnings: Vec<Diagnostic>,
 }
@@ -69,6 +73,7 @@ impl TrustSnapshot {
             Level::Verify(checks) => AuthorityTerms::Notation {
                 terms: Terms {
                     checks,
+                    verify_timestamp: statement.verify_timestamp,
                     trust_stores: &statement.trust_stores,
                     identities: &statement.identities,
                 },

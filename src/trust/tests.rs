@@ -246,3 +246,45 @@ fn the_sample_policy_is_valid() {
     let parsed = assay_verify::policy::Policy::parse("policy.toml", &examples.replace("sha256:...", &digest));
     assert!(parsed.policy.is_some(), "{:?}", parsed.diagnostics);
 }
+
+/// A Kubernetes Secret as a volume: the file is a link to a link to a folder that is exchanged as a whole.
+#[test]
+fn follows_links_that_stay_inside_a_trust_store_where_the_policy_says_so() {
+    let node = Node::new();
+    let store = node.path("notation/truststore/x509/ca/corp");
+    let certificate = fs::read_to_string(store.join("root.pem")).unwrap();
+    fs::remove_file(store.join("root.pem")).unwrap();
+    node.write("notation/truststore/x509/ca/corp/..2026_01_01/ca.crt", &certificate);
+    symlink("..2026_01_01", store.join("..data")).unwrap();
+    symlink("..data/ca.crt", store.join("ca.crt")).unwrap();
+    // Without the setting neither links nor folders are part of a store.
+    assert!(
+        node.problems()
+            .iter()
+            .any(|problem| problem.contains("symbolic links are not supported"))
+    );
+    node.write(
+        "policy.toml",
+        &POLICY.replace("[authority.folder]", "follow_symlinks = true\n[authority.folder]"),
+    );
+    let first = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
+    assert!(first.warnings.is_empty());
+
+    symlink("../../../../../policy.toml", store.join("out.crt")).unwrap();
+    check(&node, &["corp/out.crt: error: leads out of its folder"]);
+    fs::remove_file(store.join("out.crt")).unwrap();
+    symlink(node.path("policy.toml"), store.join("absolute.crt")).unwrap();
+    check(&node, &["corp/absolute.crt: error: leads out of its folder"]);
+}
+
+#[test]
+fn revocation_data_lies_beside_the_policy_and_names_its_mistakes() {
+    let node = Node::new();
+    let before = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
+    node.write("revocation/corp.crl", "not a CRL");
+    check(&node, &["revocation: error: "]);
+    assert!(node.problems()[0].contains("corp.crl"));
+    fs::remove_dir_all(node.path("revocation")).unwrap();
+    let again = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(before.fingerprint, again.fingerprint);
+}

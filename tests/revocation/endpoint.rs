@@ -104,8 +104,10 @@ async fn serve(mut stream: TcpStream, asked: Arc<Mutex<Vec<Asked>>>, script: Arc
     };
     stream.write_all(text.as_bytes()).await.ok()?;
     stream.write_all(&body).await.ok()?;
-    while matches!(reply, Reply::Endless) {
-        stream.write_all(&[0x30; 16 * 1024]).await.ok()?;
+    if matches!(reply, Reply::Endless) {
+        loop {
+            stream.write_all(&[0x30; 16 * 1024]).await.ok()?;
+        }
     }
     stream.shutdown().await.ok()
 }

@@ -27,7 +27,8 @@ pub(crate) fn crl_query(address: &str) -> Query {
 
 /// The CRL made at `from` that lapses at `to`, both in seconds after [`START`]: the same bytes each time.
 pub(crate) fn crl(from: i64, to: i64) -> Arc<[u8]> {
-    static MADE: Mutex<BTreeMap<(i64, i64), Arc<[u8]>>> = Mutex::new(BTreeMap::new());
+    type Made = BTreeMap<(i64, i64), Arc<[u8]>>;
+    static MADE: Mutex<Made> = Mutex::new(BTreeMap::new());
     let mut made = MADE.lock().unwrap();
     Arc::clone(made.entry((from, to)).or_insert_with(|| sign_crl(from, to, 0)))
 }

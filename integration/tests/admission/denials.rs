@@ -117,7 +117,7 @@ async fn denies_what_a_signature_asks_for_and_assayd_does_not_understand() {
         (
             "prod/plugin",
             header(plugin, json!("example"), true),
-            Some("signature-unsupported"),
+            Some("plugin-unavailable"),
         ),
         (
             "prod/critical",

@@ -471,6 +471,25 @@ pub struct StatusResponse {
     >,
     #[prost(message, optional, tag = "8")]
     pub cache: ::core::option::Option<CacheStatsResponse>,
+    #[prost(message, optional, tag = "9")]
+    pub revocation: ::core::option::Option<RevocationStatus>,
+}
+/// What is known of CRLs and OCSP responders.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevocationStatus {
+    /// Answers that are kept, and their bytes in memory and on disk.
+    #[prost(uint64, tag = "1")]
+    pub kept: u64,
+    #[prost(uint64, tag = "2")]
+    pub bytes_in_memory: u64,
+    #[prost(uint64, tag = "3")]
+    pub bytes_on_disk: u64,
+    /// Unix seconds at which the first answer in use lapses, or lapsed; 0 where there is none.
+    #[prost(int64, tag = "4")]
+    pub soonest_lapse: i64,
+    /// What gives no answer now: what is asked, since when, and why.
+    #[prost(string, repeated, tag = "5")]
+    pub failing: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PolicyStatus {
@@ -564,7 +583,8 @@ pub struct SignatureReport {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepReport {
-    /// integrity, attributes, authenticity, identity, expiry, authenticTimestamp, revocation, subject.
+    /// integrity, attributes, authenticity, plugin, identity, expiry, authenticTimestamp, subject, signingTime,
+    /// annotations, timestampRevocation, revocation.
     #[prost(string, tag = "1")]
     pub step: ::prost::alloc::string::String,
     #[prost(enumeration = "StepOutcome", tag = "2")]

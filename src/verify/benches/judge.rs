@@ -10,9 +10,11 @@ mod support;
 
 use std::hint::black_box;
 
+use assay_verify::circumstances::Circumstances;
 use assay_verify::crypto::EnvelopeAlgorithm;
 use assay_verify::evidence::Signature;
 use assay_verify::judge::{Judgement, Requirement, Subject, judge};
+use assay_verify::policy::Conditions;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 use support::{COSE, ChainParts, Cose, JWS, Jws, Trust, evidence, image, key, leaf, now};
@@ -46,11 +48,12 @@ fn measure(criterion: &mut Criterion, name: &str, signature: Signature, anchor: 
         needed: 1,
         authorities: &authorities,
         accept_unverified: false,
+        conditions: &Conditions::default(),
     };
-    let judged = judge(&evidence, &subject, &requirement, now());
+    let judged = judge(&evidence, &subject, &requirement, &Circumstances::at(now()));
     assert!(matches!(judged, Judgement::Admit(_)), "{name}: {judged:?}");
     criterion.bench_function(name, |bencher| {
-        bencher.iter(|| judge(black_box(&evidence), &subject, &requirement, now()));
+        bencher.iter(|| judge(black_box(&evidence), &subject, &requirement, &Circumstances::at(now())));
     });
 }
 

@@ -25,6 +25,11 @@ impl MediaType {
     /// The artifact manifest of OCI 1.1's release candidates, still found on older registries.
     pub const OCI_ARTIFACT: &str = "application/vnd.oci.artifact.manifest.v1+json";
 
+    /// Whether it is an index: one name for several platforms.
+    pub fn is_index(&self) -> bool {
+        [Self::OCI_INDEX, Self::DOCKER_INDEX].contains(&self.as_str())
+    }
+
     /// Parses a media type. Comparison is exact, as notation compares it.
     ///
     /// # Errors

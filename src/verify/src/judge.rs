@@ -8,18 +8,22 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use crate::Timestamp;
+use crate::circumstances::Circumstances;
 use crate::code::Code;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::evidence::Signature;
-use crate::limits::{MAX_REASON_LENGTH, MAX_SIGNATURES};
-use crate::notation::signature::{self, SignatureJudgement, Terms, Verified};
+use crate::limits::{MAX_QUERIES, MAX_REASON_LENGTH, MAX_SIGNATURES};
+use crate::notation::signature::{self, Asked, NotVerified, SignatureJudgement, Terms, Verified};
 use crate::notation::steps::{self, Failure, Integrity, Interval, Step};
 use crate::notation::trust_store::TrustStores;
+use crate::platform::RunnableChildren;
+use crate::policy::Conditions;
+use crate::query::{Proven, Query, QueryId};
 use crate::reference::Repository;
 use crate::untrusted::one_line;
-use crate::x509::certificate::Fingerprint;
+use crate::x509::certificate::{Certificate, Fingerprint};
+use crate::x509::revocation::OnGrace;
 
 /// What is judged: an image in a repository.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +58,8 @@ pub enum AuthorityTerms<'a> {
 pub enum Judgement {
     /// The evidence satisfies the requirement.
     Admit(Permit),
+    /// It may: the world has to be asked first. Where that is not possible, this is no admit.
+    Need(Need),
     /// It does not.
     Reject(Rejection),
 }
@@ -61,13 +67,48 @@ pub enum Judgement {
 /// Why an image is admitted. Only [`judge`] makes one.
 #[derive(Clone, Debug)]
 pub struct Permit {
+    subject: Descriptor,
     grants: Vec<Grant>,
     rests_on: RestsOn,
     interval: Interval,
+    on_grace: Vec<OnGrace>,
     reports: Vec<AuthorityReport>,
 }
 
 impl Permit {
+    /// The permit of an index whose children that the node could run all have one. Nothing where one of them lacks it.
+    ///
+    /// The children are bound to the index by its own bytes, and each permit to its child.
+    pub fn of_every_child(children: &RunnableChildren, permits: &[Self]) -> Option<Self> {
+        let mut whole = Self {
+            subject: children.index().clone(),
+            grants: Vec::new(),
+            rests_on: RestsOn::default(),
+            interval: Interval::ALWAYS,
+            on_grace: Vec::new(),
+            reports: Vec::new(),
+        };
+        whole.rests_on.digests.insert(children.index().digest.clone());
+        for child in children.children() {
+            let permit = permits.iter().find(|permit| permit.subject == *child)?;
+            for grant in &permit.grants {
+                if !whole.grants.contains(grant) {
+                    whole.grants.push(grant.clone());
+                }
+            }
+            whole.rests_on.merge(&permit.rests_on);
+            whole.interval = whole.interval.intersect(permit.interval);
+            whole.on_grace.extend(permit.on_grace.iter().cloned());
+            whole.reports.extend(permit.reports.iter().cloned());
+        }
+        Some(whole)
+    }
+
+    /// What is permitted.
+    pub fn subject(&self) -> &Descriptor {
+        &self.subject
+    }
+
     /// Which authorities are satisfied, and by what.
     pub fn grants(&self) -> &[Grant] {
         &self.grants
@@ -81,6 +122,11 @@ impl Permit {
     /// When the permit holds. The time of the judgement is in it, except at the one instant that a certificate ends.
     pub fn interval(&self) -> Interval {
         self.interval
+    }
+
+    /// Revocation data that has lapsed and counts only because the rule grants it grace.
+    pub fn on_grace(&self) -> &[OnGrace] {
+        &self.on_grace
     }
 
     /// What was found, for an explanation.
@@ -132,6 +178,26 @@ pub struct RestsOn {
     pub certificates: BTreeSet<Fingerprint>,
     /// The signers, as they were recognised.
     pub identities: BTreeSet<String>,
+    /// The queries whose answers it rests on.
+    pub queries: BTreeSet<QueryId>,
+}
+
+impl RestsOn {
+    fn merge(&mut self, other: &Self) {
+        self.digests.extend(other.digests.iter().cloned());
+        self.certificates.extend(&other.certificates);
+        self.identities.extend(other.identities.iter().cloned());
+        self.queries.extend(&other.queries);
+    }
+}
+
+/// What is lacked for a judgement.
+#[derive(Clone, Debug)]
+pub struct Need {
+    /// What to ask. At least one.
+    pub queries: BTreeSet<Query>,
+    /// What was found so far, for an explanation.
+    pub reports: Vec<AuthorityReport>,
 }
 
 /// Why an image is denied.
@@ -196,6 +262,8 @@ pub struct Requirement<'a> {
     /// Whether an authority is also satisfied by a level that skips everything, or that only logs that a signer is not
     /// authentic.
     pub accept_unverified: bool,
+    /// What is asked of every signature.
+    pub conditions: &'a Conditions,
 }
 
 /// Judges evidence that is there all at once: see [`Findings`].
@@ -203,11 +271,22 @@ pub fn judge(
     evidence: &[Signature],
     subject: &Subject<'_>,
     requirement: &Requirement<'_>,
-    now: Timestamp,
+    circumstances: &Circumstances<'_>,
 ) -> Judgement {
     let mut findings = Findings::new(requirement);
-    findings.add(evidence, subject, requirement, now);
+    findings.add(evidence, subject, requirement, circumstances);
     findings.conclude(subject, requirement)
+}
+
+/// How far a judgement has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Enough authorities are satisfied.
+    Enough,
+    /// More evidence may help.
+    NotEnough,
+    /// The answers to these queries may help, before more evidence does.
+    Needs(BTreeSet<Query>),
 }
 
 /// What has been found about an image so far: the state of a judgement whose evidence arrives bit by bit. It keeps
@@ -215,7 +294,7 @@ pub fn judge(
 ///
 /// An authority is satisfied by one signature that is verified under its terms; the same signature may satisfy several. A
 /// requirement of nothing, by nobody, or by more authorities than there are, is never satisfied.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Findings {
     authorities: Vec<AuthorityFindings>,
     judged: usize,
@@ -230,6 +309,16 @@ struct AuthorityFindings {
     /// By what a rule may accept although it does not prove who made it.
     unverified: Option<Granted>,
     finding: Finding,
+    /// Signatures that lack the world's word, each with its place in the finding.
+    pending: Vec<Pending>,
+}
+
+/// A signature that was judged as far as is possible without the world's word.
+#[derive(Clone, Debug)]
+struct Pending {
+    signature: Signature,
+    opened: Result<Integrity, Failure>,
+    index: usize,
 }
 
 /// What satisfies an authority: a signature, or that its level asks for none.
@@ -239,6 +328,7 @@ enum Granted {
         manifest: Digest,
         envelope: Digest,
         verified: Box<Verified>,
+        queries: BTreeSet<QueryId>,
     },
     Nothing,
 }
@@ -263,31 +353,93 @@ impl Findings {
     }
 
     /// Judges more evidence of the same image under the same requirement, until enough authorities are satisfied.
-    /// Returns whether they are.
     pub fn add(
         &mut self,
         evidence: &[Signature],
         subject: &Subject<'_>,
         requirement: &Requirement<'_>,
-        now: Timestamp,
-    ) -> bool {
+        circumstances: &Circumstances<'_>,
+    ) -> Progress {
         let room = MAX_SIGNATURES.saturating_sub(self.judged);
         self.cut |= evidence.len() > room;
         let mut opened: Vec<Opened<'_>> = evidence.iter().take(room).map(|signature| (signature, None)).collect();
         self.judged += opened.len();
         for (name, terms) in requirement.authorities {
             if self.is_satisfied(requirement) {
-                return true;
+                break;
             }
             if let Some(authority) = self.authorities.iter_mut().find(|authority| authority.name == *name) {
-                authority.add(&mut opened, subject.descriptor, terms, now);
+                authority.add(
+                    &mut opened,
+                    subject.descriptor,
+                    terms,
+                    requirement.conditions,
+                    circumstances,
+                );
             }
         }
-        self.is_satisfied(requirement)
+        self.progress(requirement)
     }
 
-    /// Whether an authority that is satisfied so far rests on this signature, by the digest of its manifest.
+    /// Judges again what lacked the world's word, with more answers.
+    pub fn answer(
+        &mut self,
+        subject: &Subject<'_>,
+        requirement: &Requirement<'_>,
+        circumstances: &Circumstances<'_>,
+    ) -> Progress {
+        for (name, terms) in requirement.authorities {
+            if let Some(authority) = self.authorities.iter_mut().find(|authority| authority.name == *name) {
+                authority.answer(subject.descriptor, terms, requirement.conditions, circumstances);
+            }
+        }
+        self.progress(requirement)
+    }
+
+    /// The answers that were found to be signed by those who may: only these are worth keeping.
+    pub fn proven(&self) -> Proven {
+        let judgements = self.authorities.iter().flat_map(|authority| match &authority.finding {
+            Finding::Signatures(judgements) => judgements.as_slice(),
+            Finding::NotApplicable(_) | Finding::Skipped => &[],
+        });
+        judgements.flat_map(|judgement| judgement.proven.clone()).collect()
+    }
+
+    fn progress(&self, requirement: &Requirement<'_>) -> Progress {
+        if self.is_satisfied(requirement) {
+            return Progress::Enough;
+        }
+        let needs = self.needs();
+        if needs.is_empty() {
+            Progress::NotEnough
+        } else {
+            Progress::Needs(needs)
+        }
+    }
+
+    /// What is lacked for signatures that may yet satisfy an authority.
+    fn needs(&self) -> BTreeSet<Query> {
+        let lacking = |authority: &AuthorityFindings| -> BTreeSet<Query> {
+            let Finding::Signatures(judgements) = &authority.finding else {
+                return BTreeSet::new();
+            };
+            let needs = judgements.iter().filter_map(|judgement| match &judgement.result {
+                Err(NotVerified::Needs(queries)) => Some(queries),
+                _ => None,
+            });
+            needs.flatten().take(MAX_QUERIES).cloned().collect()
+        };
+        let unsatisfied = self.authorities.iter().filter(|authority| authority.verified.is_none());
+        unsatisfied.flat_map(lacking).take(MAX_QUERIES).collect()
+    }
+
+    /// Whether an authority that is satisfied so far rests on this signature, or may once the world is asked, by the
+    /// digest of its manifest.
     pub fn rests_on(&self, signature: &Digest) -> bool {
+        let mut pending = self.authorities.iter().flat_map(|authority| &authority.pending);
+        if pending.any(|pending| pending.signature.manifest().digest() == signature) {
+            return true;
+        }
         let grants = self
             .authorities
             .iter()
@@ -311,10 +463,16 @@ impl Findings {
             .iter()
             .filter_map(|authority| Some((authority.name.as_str(), authority.satisfied_by(requirement)?)))
             .collect();
+        let needs = self.needs();
         if admits {
             // An authority that was not asked, because others sufficed, has nothing to report.
             let asked = |report: &AuthorityReport| report.satisfied || !report.finding.is_empty();
             Judgement::Admit(permit(subject, satisfied, reports.into_iter().filter(asked).collect()))
+        } else if !needs.is_empty() {
+            Judgement::Need(Need {
+                queries: needs,
+                reports,
+            })
         } else {
             Judgement::Reject(reject(requirement.needed, satisfied.len(), self.cut, reports))
         }
@@ -341,6 +499,7 @@ impl AuthorityFindings {
             verified: None,
             unverified,
             finding,
+            pending: Vec::new(),
         }
     }
 
@@ -350,32 +509,96 @@ impl AuthorityFindings {
         self.verified.as_ref().or(accepted)
     }
 
-    fn add(&mut self, evidence: &mut [Opened<'_>], image: &Descriptor, terms: &AuthorityTerms<'_>, now: Timestamp) {
-        let (AuthorityTerms::Notation { terms, stores }, Finding::Signatures(judgements)) = (terms, &mut self.finding)
-        else {
+    fn add(
+        &mut self,
+        evidence: &mut [Opened<'_>],
+        image: &Descriptor,
+        terms: &AuthorityTerms<'_>,
+        conditions: &Conditions,
+        circumstances: &Circumstances<'_>,
+    ) {
+        let AuthorityTerms::Notation { terms, stores } = terms else {
             return;
+        };
+        let asked = Asked {
+            image,
+            terms: *terms,
+            stores,
+            conditions,
         };
         for (signature, opened) in evidence {
             if self.verified.is_some() {
                 return;
             }
             let opened = opened.get_or_insert_with(|| steps::integrity(signature));
-            let judgement = signature::verify_opened(signature, opened, image, *terms, stores, now);
-            if let Ok(verified) = &judgement.result {
-                let kind = match verified.unauthenticated() {
-                    None => &mut self.verified,
-                    // Anybody can make these, as large as an envelope may be, and what is verified is kept: one is enough.
-                    Some(_) if self.unverified.is_some() => continue,
-                    Some(_) => &mut self.unverified,
-                };
-                kind.get_or_insert(Granted::Signature {
-                    manifest: judgement.manifest.clone(),
-                    envelope: signature.manifest().envelope().digest.clone(),
-                    verified: Box::new(verified.clone()),
-                });
+            let judgement = signature::verify_opened(signature, opened, &asked, circumstances);
+            let another = self.unverified.is_some();
+            self.grant(signature, &judgement, circumstances);
+            let Finding::Signatures(judgements) = &mut self.finding else {
+                return;
+            };
+            match &judgement.result {
+                // Anybody can make these, as large as an envelope may be, and what is verified is kept: one is enough.
+                Ok(verified) if verified.unauthenticated().is_some() && another => continue,
+                Ok(_) | Err(NotVerified::Rejected(_)) => {}
+                Err(NotVerified::Needs(_)) => self.pending.push(Pending {
+                    signature: signature.clone(),
+                    opened: opened.clone(),
+                    index: judgements.len(),
+                }),
             }
             judgements.push(judgement);
         }
+    }
+
+    /// Judges again what lacked the world's word.
+    fn answer(
+        &mut self,
+        image: &Descriptor,
+        terms: &AuthorityTerms<'_>,
+        conditions: &Conditions,
+        circumstances: &Circumstances<'_>,
+    ) {
+        let AuthorityTerms::Notation { terms, stores } = terms else {
+            return;
+        };
+        let asked = Asked {
+            image,
+            terms: *terms,
+            stores,
+            conditions,
+        };
+        for pending in std::mem::take(&mut self.pending) {
+            let judgement = signature::verify_opened(&pending.signature, &pending.opened, &asked, circumstances);
+            self.grant(&pending.signature, &judgement, circumstances);
+            let needs = matches!(judgement.result, Err(NotVerified::Needs(_)));
+            if let Finding::Signatures(judgements) = &mut self.finding
+                && let Some(found) = judgements.get_mut(pending.index)
+            {
+                *found = judgement;
+            }
+            if needs {
+                self.pending.push(pending);
+            }
+        }
+    }
+
+    /// Remembers what a judgement satisfies. The first of a kind counts.
+    fn grant(&mut self, signature: &Signature, judgement: &SignatureJudgement, circumstances: &Circumstances<'_>) {
+        let Ok(verified) = &judgement.result else {
+            return;
+        };
+        let kind = match verified.unauthenticated() {
+            None => &mut self.verified,
+            Some(_) => &mut self.unverified,
+        };
+        kind.get_or_insert_with(|| Granted::Signature {
+            manifest: judgement.manifest.clone(),
+            envelope: signature.manifest().envelope().digest.clone(),
+            verified: Box::new(verified.clone()),
+            // All that was asked about the image: a few too many cost a judgement, one too few a revocation.
+            queries: circumstances.answers.iter().map(|(query, _)| query.id()).collect(),
+        });
     }
 }
 
@@ -383,6 +606,7 @@ fn permit(subject: &Subject<'_>, satisfied: Vec<(&str, &Granted)>, reports: Vec<
     let mut rests_on = RestsOn::default();
     rests_on.digests.insert(subject.descriptor.digest.clone());
     let mut interval = Interval::ALWAYS;
+    let mut on_grace = Vec::new();
     let mut grants = Vec::new();
     for (authority, granted) in satisfied {
         let by = match granted {
@@ -391,12 +615,14 @@ fn permit(subject: &Subject<'_>, satisfied: Vec<(&str, &Granted)>, reports: Vec<
                 manifest,
                 envelope,
                 verified,
+                queries,
             } => {
                 interval = interval.intersect(verified.interval());
-                let chain = verified.integrity().envelope().chain();
+                on_grace.extend(verified.not_revoked().filter_map(|found| found.on_grace.clone()));
+                rests_on.queries.extend(queries);
                 rests_on
                     .certificates
-                    .extend(chain.certificates().map(|certificate| certificate.fingerprint()));
+                    .extend(verified.certificates().map(Certificate::fingerprint));
                 rests_on.digests.extend([manifest.clone(), envelope.clone()]);
                 let manifest = manifest.clone();
                 match (verified.unauthenticated(), verified.identity().outcome().passed()) {
@@ -415,9 +641,11 @@ fn permit(subject: &Subject<'_>, satisfied: Vec<(&str, &Granted)>, reports: Vec<
         });
     }
     Permit {
+        subject: subject.descriptor.clone(),
         grants,
         rests_on,
         interval,
+        on_grace,
         reports,
     }
 }
@@ -496,7 +724,9 @@ fn shortcoming(report: &AuthorityReport) -> Option<Shortcoming> {
         .iter()
         .filter_map(|judgement| match &judgement.result {
             Ok(verified) => Some((Rank::Unauthenticated, verified.unauthenticated()?)),
-            Err(rejected) => Some((Rank::Failed(rejected.step), &rejected.failure)),
+            Err(NotVerified::Rejected(rejected)) => Some((Rank::Failed(rejected.step), &rejected.failure)),
+            // A judgement that lacks an answer rejects nothing yet.
+            Err(NotVerified::Needs(_)) => None,
         })
         .reduce(|best, next| if next.0 > best.0 { next } else { best })?;
     let reason = match (rank, judgements.len()) {

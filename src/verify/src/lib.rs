@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod circumstances;
 pub mod code;
 pub mod crypto;
 pub mod descriptor;
@@ -30,6 +31,7 @@ pub mod judge;
 pub mod limits;
 pub mod manifest;
 pub mod notation;
+pub mod platform;
 pub mod policy;
 pub mod query;
 pub mod reference;

@@ -232,9 +232,9 @@ pub const MAX_TIMESTAMP_TOKEN_SIZE: usize = 64 * 1024;
 /// Certificates, and signers, of one timestamp token. Real ones have up to five, and one.
 pub const MAX_TIMESTAMP_TOKEN_ITEMS: usize = 16;
 
-/// Rounds of asking what a judgement lacks: a plugin's metadata; OCSP, and a plugin's verdict; CRLs where OCSP had no
-/// answer; delta CRLs, which the CRLs name.
-pub const MAX_QUERY_ROUNDS: usize = 4;
+/// Rounds of asking what a judgement lacks: a plugin's metadata; a plugin's verdict; OCSP; the CRL of its responder, and that
+/// one's delta; CRLs where OCSP had no answer; delta CRLs, which the CRLs name. Real chains need up to three.
+pub const MAX_QUERY_ROUNDS: usize = 7;
 
 /// Queries about one image in one round. A chain of four certificates and a timestamp's of four need six.
 pub const MAX_QUERIES: usize = 64;

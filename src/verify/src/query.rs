@@ -245,11 +245,20 @@ impl Answers {
         self.0.insert(query, answered);
     }
 
+    /// Everything that was asked, and what became of it.
+    pub fn iter(&self) -> impl Iterator<Item = (&Query, &Answered)> {
+        self.0.iter()
+    }
+
     /// Whether nothing has been asked.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
+
+/// The answers that a judgement rests on, each with the bytes that decided: only these are worth keeping. It is what the
+/// world says now, where that is signed by those who may, else what was kept.
+pub type Proven = BTreeMap<Query, Arc<[u8]>>;
 
 impl Extend<(Query, Answered)> for Answers {
     fn extend<T: IntoIterator<Item = (Query, Answered)>>(&mut self, answers: T) {

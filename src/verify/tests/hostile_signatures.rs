@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::circumstances::Circumstances;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::envelope::{Envelope, Format};
@@ -11,7 +12,9 @@ use assay_verify::judge::{AuthorityTerms, Finding, Judgement, Requirement, Subje
 use assay_verify::notation::identity::TrustedIdentities;
 use assay_verify::notation::signature::Terms;
 use assay_verify::notation::statement::{Checks, TrustStoreName};
+use assay_verify::notation::trust_policy::VerifyTimestamp;
 use assay_verify::notation::trust_store::TrustStores;
+use assay_verify::policy::Conditions;
 use assay_verify::reference::Repository;
 
 /// An envelope of a real signature, by nobody that the tests trust.
@@ -69,6 +72,7 @@ fn keeps_one_of_many_signatures_that_prove_nothing() {
     let (stores, identities) = (TrustStores::default(), TrustedIdentities::any());
     let terms = Terms {
         checks: &Checks::AUDIT,
+        verify_timestamp: VerifyTimestamp::Always,
         trust_stores: &names,
         identities: &identities,
     };
@@ -78,13 +82,14 @@ fn keeps_one_of_many_signatures_that_prove_nothing() {
         needed: 1,
         authorities: &authorities,
         accept_unverified: false,
+        conditions: &Conditions::default(),
     };
     let subject = Subject {
         repository: &repository,
         descriptor: &image,
     };
     let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
-    let Judgement::Reject(rejection) = judge(&evidence, &subject, &requirement, now) else {
+    let Judgement::Reject(rejection) = judge(&evidence, &subject, &requirement, &Circumstances::at(now)) else {
         panic!("a signature by nobody in particular admits");
     };
     let Finding::Signatures(judgements) = &rejection.reports[0].finding else {
@@ -99,7 +104,7 @@ fn keeps_one_of_many_signatures_that_prove_nothing() {
 
     requirement.accept_unverified = true;
     assert!(matches!(
-        judge(&evidence, &subject, &requirement, now),
+        judge(&evidence, &subject, &requirement, &Circumstances::at(now)),
         Judgement::Admit(_)
     ));
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
 use assay_verify::crypto::EnvelopeAlgorithm;
 use assay_verify::descriptor::Descriptor;
@@ -19,7 +20,9 @@ use assay_verify::manifest::Index;
 use assay_verify::notation::identity::TrustedIdentities;
 use assay_verify::notation::signature::Terms;
 use assay_verify::notation::statement::{Checks, TrustStoreKind, TrustStoreName};
+use assay_verify::notation::trust_policy::VerifyTimestamp;
 use assay_verify::notation::trust_store::{TrustStore, TrustStores, parse_file};
+use assay_verify::policy::Conditions;
 use assay_verify::reference::Repository;
 use assay_verify::x509::certificate::Certificate;
 use assay_verify::x509::chain::{Chain, ChainError};
@@ -282,6 +285,7 @@ fn judged(layout: &Layout, anchor: &str, checks: &Checks, accept_unverified: boo
     };
     let terms = Terms {
         checks,
+        verify_timestamp: VerifyTimestamp::Always,
         trust_stores: &names,
         identities: &identities,
     };
@@ -291,10 +295,12 @@ fn judged(layout: &Layout, anchor: &str, checks: &Checks, accept_unverified: boo
         needed: 1,
         authorities: &[("e2e", authority)],
         accept_unverified,
+        conditions: &Conditions::default(),
     };
-    match judge(&layout.signatures, &subject, &requirement, now) {
+    match judge(&layout.signatures, &subject, &requirement, &Circumstances::at(now)) {
         Judgement::Admit(_) => Ok(()),
         Judgement::Reject(rejection) => Err(rejection.code),
+        Judgement::Need(need) => panic!("{:?}", need.queries),
     }
 }
 

@@ -189,7 +189,9 @@ pub struct Envelope {
 pub struct VerifiedEnvelope {
     chain: Chain,
     attributes: Attributes,
+    signature: Vec<u8>,
     target: Descriptor,
+    annotations: BTreeMap<String, String>,
     timestamp_token: Option<Vec<u8>>,
 }
 
@@ -363,10 +365,13 @@ impl Envelope {
             &self.signed,
             &self.signature,
         )?;
+        let (target, annotations) = payload(&self.payload)?;
         Ok(VerifiedEnvelope {
-            target: target(&self.payload)?,
+            target,
+            annotations,
             chain,
             attributes: self.attributes,
+            signature: self.signature,
             timestamp_token: self.timestamp_token,
         })
     }
@@ -388,6 +393,16 @@ impl VerifiedEnvelope {
         &self.target
     }
 
+    /// What the signer says about the artifact: the annotations of `targetArtifact`, notation's user metadata.
+    pub fn annotations(&self) -> &BTreeMap<String, String> {
+        &self.annotations
+    }
+
+    /// The signature's own bytes, as a countersignature covers them.
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// The countersignature of a timestamp authority, if there is one: a token that nobody has looked at yet.
     pub fn timestamp_token(&self) -> Option<&[u8]> {
         self.timestamp_token.as_deref()
@@ -396,7 +411,7 @@ impl VerifiedEnvelope {
 
 /// Reads `{"targetArtifact": {mediaType, digest, size, annotations?}}`. Other fields are ignored
 /// (notation spec: signature-specification.md#payload).
-fn target(payload: &[u8]) -> Result<Descriptor, EnvelopeError> {
+fn payload(payload: &[u8]) -> Result<(Descriptor, BTreeMap<String, String>), EnvelopeError> {
     let malformed = |text: &str| EnvelopeError::Payload(text.into());
     let document = json::parse(payload).map_err(|error| EnvelopeError::Payload(error.to_string().into()))?;
     let target = document
@@ -408,7 +423,7 @@ fn target(payload: &[u8]) -> Result<Descriptor, EnvelopeError> {
             .and_then(serde_json::Value::as_str)
             .ok_or_else(|| malformed(&format!("targetArtifact has no {name}")))
     };
-    Ok(Descriptor {
+    let descriptor = Descriptor {
         media_type: MediaType::parse(text("mediaType")?)
             .map_err(|error: ParseDescriptorError| malformed(&error.to_string()))?,
         digest: text("digest")?
@@ -418,7 +433,19 @@ fn target(payload: &[u8]) -> Result<Descriptor, EnvelopeError> {
             .get("size")
             .and_then(serde_json::Value::as_u64)
             .ok_or_else(|| malformed("targetArtifact has no size"))?,
-    })
+    };
+    let mut annotations = BTreeMap::new();
+    match target.get("annotations") {
+        None | Some(serde_json::Value::Null) => {}
+        Some(serde_json::Value::Object(entries)) if entries.len() <= MAX_ATTRIBUTES => {
+            for (key, value) in entries {
+                let value = value.as_str().ok_or_else(|| malformed("an annotation is not text"))?;
+                annotations.insert(key.clone(), value.to_owned());
+            }
+        }
+        Some(_) => return Err(malformed("annotations are not an object, or too many")),
+    }
+    Ok((descriptor, annotations))
 }
 
 /// The protected headers as one of the formats read them, before the rules that both share.

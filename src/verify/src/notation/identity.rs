@@ -7,10 +7,13 @@ use thiserror::Error;
 use x509_cert::name::Name;
 
 use crate::limits::MAX_TRUSTED_IDENTITIES;
+use crate::notation::certificate_identity::{CertificateIdentity, CertificateIdentityError};
+use crate::query::PluginName;
 use crate::untrusted::Untrusted;
+use crate::x509::certificate::Certificate;
 use crate::x509::distinguished_name::{DistinguishedName, DistinguishedNameError};
 
-/// The only kind of identity that needs no plugin.
+/// The only kind of identity in a trust policy that needs no plugin.
 const X509_SUBJECT: &str = "x509.subject";
 
 /// The wildcard.
@@ -32,6 +35,17 @@ pub struct IdentityList {
     texts: Vec<Box<str>>,
     /// Subjects that have all attributes of one of these names are recognised.
     subjects: Vec<DistinguishedName>,
+    /// Certificates that are one of these are recognised.
+    certificates: Vec<CertificateIdentity>,
+}
+
+/// Which kinds of identities a document has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityKinds {
+    /// Those of the Notary Project: subjects, and what plugins judge.
+    Standard,
+    /// Beside them those of [`CertificateIdentity`].
+    Extended,
 }
 
 impl IdentityList {
@@ -60,6 +74,14 @@ pub enum TrustedIdentitiesError {
         text: Untrusted,
         /// What is wrong with it.
         cause: DistinguishedNameError,
+    },
+    /// Not an identity of a certificate.
+    #[error("trusted identity \"{text}\": {cause}")]
+    Certificate {
+        /// The identity.
+        text: Untrusted,
+        /// What is wrong with it.
+        cause: CertificateIdentityError,
     },
     /// One identity includes another.
     #[error("trusted identities overlap: \"{0}\" includes \"{1}\"")]
@@ -93,6 +115,9 @@ pub enum IdentityError {
     /// The subject is not in the list.
     #[error("the signer {0} is no trusted identity")]
     NotListed(DistinguishedName),
+    /// The list names certificates only, and this is none of them.
+    #[error("the certificate of the signer {0} is no trusted identity")]
+    NoneOfTheListed(Untrusted),
 }
 
 /// Whom a certificate's subject was recognised as.
@@ -102,6 +127,15 @@ pub enum RecognisedIdentity {
     Any(Untrusted),
     /// This trusted identity, as the policy names it.
     Listed(DistinguishedName),
+    /// The certificate that the policy names by itself, its key or an alternative name.
+    Certificate(CertificateIdentity),
+    /// Somebody whom a plugin recognises.
+    ByPlugin {
+        /// The subject, for people.
+        subject: Untrusted,
+        /// The plugin.
+        plugin: PluginName,
+    },
 }
 
 impl fmt::Display for RecognisedIdentity {
@@ -109,6 +143,8 @@ impl fmt::Display for RecognisedIdentity {
         match self {
             Self::Any(subject) => subject.fmt(f),
             Self::Listed(name) => name.fmt(f),
+            Self::Certificate(identity) => identity.fmt(f),
+            Self::ByPlugin { subject, plugin } => write!(f, "{subject} by the plugin {plugin}"),
         }
     }
 }
@@ -136,25 +172,27 @@ impl TrustedIdentities {
 
     /// Reads a list. Every problem is returned.
     ///
-    /// Identities of other kinds than `x509.subject` are for plugins; without one they recognise nobody.
+    /// Identities of kinds that are not known are for plugins; without one they recognise nobody.
     ///
     /// # Errors
     ///
     /// When an item is invalid, items overlap, or there are none.
-    pub fn parse(items: &[&str]) -> Result<Self, Vec<TrustedIdentityProblem>> {
+    pub fn parse(items: &[&str], kinds: IdentityKinds) -> Result<Self, Vec<TrustedIdentityProblem>> {
         if items.len() > MAX_TRUSTED_IDENTITIES {
             let error = TrustedIdentitiesError::TooMany(items.len());
             return Err(vec![TrustedIdentityProblem { index: 0, error }]);
         }
         let mut problems = Vec::new();
         let mut names: Vec<(usize, DistinguishedName)> = Vec::new();
+        let mut certificates = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let mut problem = |error| problems.push(TrustedIdentityProblem { index, error });
-            match read(item) {
+            match read(item, kinds) {
                 Ok(Item::Any) if items.len() == 1 => return Ok(Self::Any),
                 Ok(Item::Any) => problem(TrustedIdentitiesError::WildcardNotAlone),
                 Ok(Item::ForPlugins) => {}
                 Ok(Item::Subject(name)) => names.push((index, name)),
+                Ok(Item::Certificate(identity)) => certificates.push(identity),
                 Err(error) => problem(error),
             }
         }
@@ -181,6 +219,7 @@ impl TrustedIdentities {
             Ok(Self::Listed(IdentityList {
                 texts: items.iter().copied().map(Box::from).collect(),
                 subjects: names.into_iter().map(|(_, name)| name).collect(),
+                certificates,
             }))
         } else {
             Err(problems)
@@ -188,19 +227,31 @@ impl TrustedIdentities {
     }
 
     /// Whether an item is of a kind that only plugins judge.
-    pub fn is_for_plugins(item: &str) -> bool {
-        matches!(read(item), Ok(Item::ForPlugins))
+    pub fn is_for_plugins(item: &str, kinds: IdentityKinds) -> bool {
+        matches!(read(item, kinds), Ok(Item::ForPlugins))
     }
 
-    /// Recognises the subject of a signer's own certificate.
+    /// Recognises a signer by its own certificate.
     ///
     /// # Errors
     ///
-    /// When the subject cannot be compared or is nobody of the list.
-    pub fn recognises(&self, subject: &Name) -> Result<RecognisedIdentity, IdentityError> {
+    /// When the certificate is nobody of the list, or its subject cannot be compared.
+    pub fn recognises(&self, certificate: &Certificate) -> Result<RecognisedIdentity, IdentityError> {
+        if let Self::Listed(list) = self
+            && let Some(identity) = list.certificates.iter().find(|one| one.recognises(certificate))
+        {
+            return Ok(RecognisedIdentity::Certificate(identity.clone()));
+        }
+        self.recognises_subject(certificate.subject())
+    }
+
+    fn recognises_subject(&self, subject: &Name) -> Result<RecognisedIdentity, IdentityError> {
         let Self::Listed(list) = self else {
             return Ok(RecognisedIdentity::Any(subject.to_string().into()));
         };
+        if list.subjects.is_empty() && !list.certificates.is_empty() {
+            return Err(IdentityError::NoneOfTheListed(subject.to_string().into()));
+        }
         if list.subjects.is_empty() && !list.texts.is_empty() {
             return Err(IdentityError::OnlyForPlugins);
         }
@@ -217,9 +268,10 @@ enum Item {
     Any,
     ForPlugins,
     Subject(DistinguishedName),
+    Certificate(CertificateIdentity),
 }
 
-fn read(item: &str) -> Result<Item, TrustedIdentitiesError> {
+fn read(item: &str, kinds: IdentityKinds) -> Result<Item, TrustedIdentitiesError> {
     if item == ANY {
         return Ok(Item::Any);
     }
@@ -230,7 +282,18 @@ fn read(item: &str) -> Result<Item, TrustedIdentitiesError> {
         .split_once(':')
         .ok_or_else(|| TrustedIdentitiesError::NoKind(item.into()))?;
     if kind != X509_SUBJECT {
-        return Ok(Item::ForPlugins);
+        let native = match kinds {
+            IdentityKinds::Standard => None,
+            IdentityKinds::Extended => CertificateIdentity::read(kind, value),
+        };
+        return match native {
+            None => Ok(Item::ForPlugins),
+            Some(Ok(identity)) => Ok(Item::Certificate(identity)),
+            Some(Err(cause)) => Err(TrustedIdentitiesError::Certificate {
+                text: item.into(),
+                cause,
+            }),
+        };
     }
     DistinguishedName::parse(value)
         .map(Item::Subject)
@@ -250,7 +313,7 @@ mod tests {
 
     #[track_caller]
     fn refused(items: &[&str], expected: &[&str]) {
-        let problems = TrustedIdentities::parse(items).unwrap_err();
+        let problems = TrustedIdentities::parse(items, IdentityKinds::Standard).unwrap_err();
         let found: Vec<String> = problems
             .iter()
             .map(|problem| format!("{} {}", problem.index, problem.error))
@@ -260,20 +323,21 @@ mod tests {
 
     #[test]
     fn recognises_a_subject_that_has_every_attribute() {
-        let identities = TrustedIdentities::parse(&["x509.subject: C=US,ST=WA,O=Other", RELEASE]).unwrap();
+        let identities =
+            TrustedIdentities::parse(&["x509.subject: C=US,ST=WA,O=Other", RELEASE], IdentityKinds::Standard).unwrap();
         let subject = Name::from_str("CN=release,OU=x,O=Corp,ST=WA,C=US").unwrap();
         assert_eq!(
-            identities.recognises(&subject).unwrap().to_string(),
+            identities.recognises_subject(&subject).unwrap().to_string(),
             "C=US, CN=release, O=Corp, ST=WA"
         );
     }
 
     #[test]
     fn denies_a_stranger_and_says_who_it_is() {
-        let identities = TrustedIdentities::parse(&[RELEASE]).unwrap();
+        let identities = TrustedIdentities::parse(&[RELEASE], IdentityKinds::Standard).unwrap();
         let subject = Name::from_str("CN=stranger,O=Corp,ST=WA,C=US").unwrap();
         assert_eq!(
-            identities.recognises(&subject).unwrap_err().to_string(),
+            identities.recognises_subject(&subject).unwrap_err().to_string(),
             "the signer C=US, CN=stranger, O=Corp, ST=WA is no trusted identity"
         );
     }
@@ -281,17 +345,20 @@ mod tests {
     #[test]
     fn denies_a_subject_that_cannot_be_compared_unless_everyone_is_trusted() {
         let subject = Name::from_str("CN=release,O=Corp").unwrap();
-        let listed = TrustedIdentities::parse(&[RELEASE]).unwrap();
-        assert!(matches!(listed.recognises(&subject), Err(IdentityError::Subject(_))));
-        let any = TrustedIdentities::parse(&["*"]).unwrap();
+        let listed = TrustedIdentities::parse(&[RELEASE], IdentityKinds::Standard).unwrap();
+        assert!(matches!(
+            listed.recognises_subject(&subject),
+            Err(IdentityError::Subject(_))
+        ));
+        let any = TrustedIdentities::parse(&["*"], IdentityKinds::Standard).unwrap();
         let expected = RecognisedIdentity::Any("CN=release,O=Corp".into());
-        assert_eq!(any.recognises(&subject), Ok(expected));
+        assert_eq!(any.recognises_subject(&subject), Ok(expected));
     }
 
     #[test]
     fn an_empty_list_recognises_nobody() {
         let subject = Name::from_str("CN=release,O=Corp,ST=WA,C=US").unwrap();
-        assert!(TrustedIdentities::nobody().recognises(&subject).is_err());
+        assert!(TrustedIdentities::nobody().recognises_subject(&subject).is_err());
     }
 
     #[test]
@@ -322,17 +389,20 @@ mod tests {
     fn identities_for_plugins_trust_nobody() {
         let arn = "com.amazonaws.signer:arn:aws:signer:x";
         let subject = Name::from_str("CN=release,O=Corp,ST=WA,C=US").unwrap();
-        let alone = TrustedIdentities::parse(&[arn]).unwrap();
-        assert_eq!(alone.recognises(&subject), Err(IdentityError::OnlyForPlugins));
-        let both = TrustedIdentities::parse(&[arn, RELEASE]).unwrap();
-        assert!(matches!(both.recognises(&subject), Ok(RecognisedIdentity::Listed(_))));
+        let alone = TrustedIdentities::parse(&[arn], IdentityKinds::Standard).unwrap();
+        assert_eq!(alone.recognises_subject(&subject), Err(IdentityError::OnlyForPlugins));
+        let both = TrustedIdentities::parse(&[arn, RELEASE], IdentityKinds::Standard).unwrap();
+        assert!(matches!(
+            both.recognises_subject(&subject),
+            Ok(RecognisedIdentity::Listed(_))
+        ));
     }
 
     #[test]
     fn every_item_is_kept_as_it_was_written() {
         let arn = "com.amazonaws.signer:arn:aws:signer:x";
         for items in [&["*"][..], &[arn], &[RELEASE, arn]] {
-            let identities = TrustedIdentities::parse(items).unwrap();
+            let identities = TrustedIdentities::parse(items, IdentityKinds::Standard).unwrap();
             assert_eq!(identities.texts().collect::<Vec<_>>(), items);
         }
         assert_eq!(TrustedIdentities::nobody().texts().count(), 0);
@@ -348,7 +418,10 @@ mod tests {
             index: 0,
             error: TrustedIdentitiesError::TooMany(items.len()),
         };
-        assert_eq!(TrustedIdentities::parse(&items), Err(vec![problem]));
-        assert!(TrustedIdentities::parse(&items[1..]).is_ok());
+        assert_eq!(
+            TrustedIdentities::parse(&items, IdentityKinds::Standard),
+            Err(vec![problem])
+        );
+        assert!(TrustedIdentities::parse(&items[1..], IdentityKinds::Standard).is_ok());
     }
 }

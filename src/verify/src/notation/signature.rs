@@ -1,7 +1,10 @@
 //! The verification of one signature under one statement
 //! (notation spec: trust-store-trust-policy.md#signature-verification-details).
 
+use std::collections::BTreeSet;
+
 use crate::Timestamp;
+use crate::circumstances::Circumstances;
 use crate::code::Code;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -9,20 +12,41 @@ use crate::evidence;
 use crate::notation::identity::TrustedIdentities;
 use crate::notation::statement::{Checks, TrustStoreName};
 use crate::notation::steps::{
-    self, AuthenticTimestamp, Authenticity, Expiry, Failure, Identity, Integrity, Interval, Outcome, Revocation, Step,
-    SubjectMatch, Understood,
+    self, Annotated, AuthenticTime, AuthenticTimestamp, Authenticity, Consulted, Expiry, Failure, Identity, Integrity,
+    Interval, NotRevokedBy, Outcome, Revocation, Revocations, SigningTime, Step, Stop, SubjectMatch,
+    TimestampRevocation, Understood,
 };
+use crate::notation::trust_policy::VerifyTimestamp;
 use crate::notation::trust_store::TrustStores;
+use crate::policy::Conditions;
+use crate::query::{Proven, Query};
+use crate::x509::certificate::Certificate;
+use crate::x509::revocation::NotRevoked;
 
 /// What a statement asks of a signature.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {
     /// Which checks are enforced.
     pub checks: &'a Checks,
+    /// When a countersignature is looked at. Without a timestamp store, never.
+    pub verify_timestamp: VerifyTimestamp,
     /// The trust stores that may anchor a chain.
     pub trust_stores: &'a [TrustStoreName],
     /// Who may sign.
     pub identities: &'a TrustedIdentities,
+}
+
+/// Everything that is asked of a signature: by the statement, by the rule, and of which image it has to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The image.
+    pub image: &'a Descriptor,
+    /// What the statement asks.
+    pub terms: Terms<'a>,
+    /// All trust stores that the terms may name.
+    pub stores: &'a TrustStores,
+    /// What the rule asks.
+    pub conditions: &'a Conditions,
 }
 
 /// A signature that passed every step that its level enforces. There is one token per step, and no other way to make
@@ -32,11 +56,15 @@ pub struct Verified {
     integrity: Integrity,
     _attributes: Understood,
     authenticity: Authenticity,
+    consulted: Consulted,
     identity: Identity,
     expiry: Expiry,
     authentic_timestamp: AuthenticTimestamp,
-    revocation: Revocation,
     _subject: SubjectMatch,
+    _signing_time: SigningTime,
+    _annotations: Annotated,
+    timestamp_revocation: TimestampRevocation,
+    revocation: Revocation,
 }
 
 impl Verified {
@@ -79,13 +107,34 @@ impl Verified {
         }
     }
 
+    /// Every certificate that the signature rests on: the signer's chain, and the timestamp authority's where its
+    /// countersignature counts.
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+        let countersigned = match self.authentic_timestamp.outcome().passed() {
+            Some(AuthenticTime::Countersigned(countersignature)) => countersignature.chain(),
+            _ => &[],
+        };
+        self.integrity.envelope().chain().certificates().chain(countersigned)
+    }
+
+    /// What was found about revocation, of the signer's chain and of the timestamp authority's.
+    pub fn not_revoked(&self) -> impl Iterator<Item = &NotRevoked> {
+        let timestamp = self.timestamp_revocation.outcome().and_then(Outcome::passed);
+        let signer = match self.revocation.outcome().passed() {
+            Some(NotRevokedBy::Issuers(found)) => Some(found),
+            Some(NotRevokedBy::Plugin(_)) | None => None,
+        };
+        timestamp.into_iter().chain(signer)
+    }
+
     /// When this result holds. What a level only logs does not end it.
     pub fn interval(&self) -> Interval {
-        let validity = self.authentic_timestamp.outcome().passed().copied();
         let expiry = self.expiry.outcome().passed().copied().flatten();
-        validity.unwrap_or(Interval::ALWAYS).intersect(Interval {
+        let answered = self.not_revoked().map(|found| found.until).min();
+        let valid = self.authentic_timestamp.interval().intersect(self.consulted.interval());
+        valid.intersect(Interval {
             not_before: Timestamp::MIN,
-            until: expiry.unwrap_or(Timestamp::MAX),
+            until: expiry.unwrap_or(Timestamp::MAX).min(answered.unwrap_or(Timestamp::MAX)),
         })
     }
 }
@@ -110,6 +159,8 @@ pub enum StepOutcome {
     Skipped,
     /// It fails, and ends the verification.
     Failed(Failure),
+    /// The world has to be asked first.
+    Needs(BTreeSet<Query>),
     /// An earlier step ended the verification.
     NotReached,
 }
@@ -120,9 +171,20 @@ pub struct SignatureJudgement {
     /// The digest of the signature's manifest.
     pub manifest: Digest,
     /// The signature, or why not.
-    pub result: Result<Verified, Rejected>,
+    pub result: Result<Verified, NotVerified>,
     /// All steps, in their order.
     pub steps: Vec<StepReport>,
+    /// The answers that are signed by those who may: only these are worth keeping.
+    pub proven: Proven,
+}
+
+/// Why a signature is not verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotVerified {
+    /// It is not good enough.
+    Rejected(Rejected),
+    /// It may be: the world has to be asked first.
+    Needs(BTreeSet<Query>),
 }
 
 /// The step that ended a verification.
@@ -136,20 +198,18 @@ pub struct Rejected {
 
 impl Rejected {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         self.failure.code()
     }
 }
 
-/// Verifies `signature` as one of `image` under the terms of a statement.
+/// Verifies a signature under what is asked of it.
 pub fn verify(
     signature: &evidence::Signature,
-    image: &Descriptor,
-    terms: Terms<'_>,
-    stores: &TrustStores,
-    now: Timestamp,
+    asked: &Asked<'_>,
+    circumstances: &Circumstances<'_>,
 ) -> SignatureJudgement {
-    verify_opened(signature, &steps::integrity(signature), image, terms, stores, now)
+    verify_opened(signature, &steps::integrity(signature), asked, circumstances)
 }
 
 /// The same for an envelope that was opened before: integrity depends on nothing but the bytes, so one answer serves all
@@ -157,80 +217,136 @@ pub fn verify(
 pub(crate) fn verify_opened(
     signature: &evidence::Signature,
     opened: &Result<Integrity, Failure>,
-    image: &Descriptor,
-    terms: Terms<'_>,
-    stores: &TrustStores,
-    now: Timestamp,
+    asked: &Asked<'_>,
+    circumstances: &Circumstances<'_>,
 ) -> SignatureJudgement {
-    let mut trace = Trace(Vec::with_capacity(Step::ALL.len()));
-    let result = take_steps(&mut trace, signature, opened, image, terms, stores, now);
+    let mut trace = Trace {
+        steps: Vec::with_capacity(Step::ALL.len()),
+        proven: Proven::new(),
+    };
+    let result = take_steps(&mut trace, signature, opened, asked, circumstances);
+    let (steps, proven) = trace.complete();
     SignatureJudgement {
         manifest: signature.manifest().digest().clone(),
         result,
-        steps: trace.complete(),
+        steps,
+        proven,
     }
 }
 
-/// The procedure. The cheap refusals that need no trust come before what is computed for a trusted signer only.
+/// The procedure. What needs no trust comes first, and what needs the world's word last: nothing outside is asked about a
+/// signature that would be refused anyway.
 fn take_steps(
     trace: &mut Trace,
     signature: &evidence::Signature,
     opened: &Result<Integrity, Failure>,
-    image: &Descriptor,
-    terms: Terms<'_>,
-    stores: &TrustStores,
-    now: Timestamp,
-) -> Result<Verified, Rejected> {
+    asked: &Asked<'_>,
+    circumstances: &Circumstances<'_>,
+) -> Result<Verified, NotVerified> {
+    let Asked {
+        image,
+        terms,
+        stores,
+        conditions,
+    } = asked;
     let checks = terms.checks;
+    let now = circumstances.now;
     let integrity = trace.take(Step::Integrity, opened.clone())?;
     let attributes = trace.take(Step::Attributes, steps::attributes(&integrity))?;
     let authenticity = trace.take(
         Step::Authenticity,
         steps::authenticity(&integrity, terms.trust_stores, stores, checks.authenticity),
     )?;
+    let consulted = trace.take(
+        Step::Plugin,
+        steps::plugin(&integrity, &authenticity, terms, circumstances),
+    )?;
     let identity = trace.take(
         Step::Identity,
-        steps::identity(&integrity, terms.identities, checks.authenticity),
+        steps::identity(&integrity, &consulted, terms.identities, checks.authenticity),
     )?;
     let expiry = trace.take(Step::Expiry, steps::expiry(&integrity, checks.expiry, now))?;
     let authentic_timestamp = trace.take(
         Step::AuthenticTimestamp,
-        steps::authentic_timestamp(&integrity, checks.authentic_timestamp, now),
+        steps::authentic_timestamp(&integrity, terms, stores, conditions, now),
     )?;
-    let revocation = trace.take(Step::Revocation, steps::revocation(&integrity, checks.revocation))?;
     let subject = trace.take(Step::Subject, steps::subject_match(&integrity, signature, image))?;
+    let signing_time = trace.take(
+        Step::SigningTime,
+        steps::signing_time_floor(&authentic_timestamp, conditions.minimum_signing_time),
+    )?;
+    let annotations = trace.take(
+        Step::Annotations,
+        steps::annotations(&integrity, &conditions.annotations),
+    )?;
+    let Revocations {
+        timestamp,
+        signer,
+        proven,
+    } = steps::revocations(
+        &integrity,
+        &authenticity,
+        &consulted,
+        &authentic_timestamp,
+        checks,
+        conditions,
+        circumstances,
+    );
+    trace.proven.extend(proven);
+    // What both lack is asked in one round.
+    let lacking = match (&timestamp, &signer) {
+        (Err(Stop::Needs(one)), Err(Stop::Needs(other))) => Some(one | other),
+        _ => None,
+    };
+    let timestamp_revocation = match lacking {
+        Some(queries) => trace.take(Step::TimestampRevocation, Err(Stop::Needs(queries)))?,
+        None => trace.take(Step::TimestampRevocation, timestamp)?,
+    };
+    let revocation = trace.take(Step::Revocation, signer)?;
     Ok(Verified {
         integrity,
         _attributes: attributes,
         authenticity,
+        consulted,
         identity,
         expiry,
         authentic_timestamp,
-        revocation,
         _subject: subject,
+        _signing_time: signing_time,
+        _annotations: annotations,
+        timestamp_revocation,
+        revocation,
     })
 }
 
 /// What the steps that were taken found.
-struct Trace(Vec<StepReport>);
+struct Trace {
+    steps: Vec<StepReport>,
+    proven: Proven,
+}
 
 impl Trace {
-    fn take<T: Report>(&mut self, step: Step, result: Result<T, Failure>) -> Result<T, Rejected> {
+    fn take<T: Report>(&mut self, step: Step, result: Result<T, impl Into<Stop>>) -> Result<T, NotVerified> {
+        let result = result.map_err(Into::into);
         let outcome = match &result {
             Ok(token) => token.report(),
-            Err(failure) => StepOutcome::Failed(failure.clone()),
+            Err(Stop::Failed(failure)) => StepOutcome::Failed(failure.clone()),
+            Err(Stop::Needs(queries)) => StepOutcome::Needs(queries.clone()),
         };
-        self.0.push(StepReport { step, outcome });
-        result.map_err(|failure| Rejected { step, failure })
+        self.steps.push(StepReport { step, outcome });
+        result.map_err(|stop| match stop {
+            Stop::Failed(failure) => NotVerified::Rejected(Rejected { step, failure }),
+            Stop::Needs(queries) => NotVerified::Needs(queries),
+        })
     }
 
-    fn complete(mut self) -> Vec<StepReport> {
-        let not_reached = Step::ALL.into_iter().skip(self.0.len()).map(|step| StepReport {
+    fn complete(mut self) -> (Vec<StepReport>, Proven) {
+        let not_reached = Step::ALL.into_iter().skip(self.steps.len()).map(|step| StepReport {
             step,
             outcome: StepOutcome::NotReached,
         });
-        self.0.extend(not_reached);
-        self.0
+        self.steps.extend(not_reached);
+        (self.steps, self.proven)
     }
 }
 
@@ -274,6 +390,15 @@ impl Report for Authenticity {
     }
 }
 
+impl Report for Consulted {
+    fn report(&self) -> StepOutcome {
+        StepOutcome::Passed(match self.finding() {
+            Some(found) => format!("the plugin {} {} was heard", found.plugin, found.version),
+            None => "the signature asks for none".to_owned(),
+        })
+    }
+}
+
 impl Report for Identity {
     fn report(&self) -> StepOutcome {
         report(self.outcome(), |identity| format!("recognised as {identity}"))
@@ -291,20 +416,61 @@ impl Report for Expiry {
 
 impl Report for AuthenticTimestamp {
     fn report(&self) -> StepOutcome {
-        report(self.outcome(), |interval| {
-            if interval.until == Timestamp::MAX {
-                "all certificates were valid at the authentic signing time".to_owned()
-            } else {
-                format!("all certificates are valid until {}", interval.until)
+        report(self.outcome(), |time| match time {
+            AuthenticTime::Now(valid) => format!("all certificates are valid until {}", valid.until),
+            AuthenticTime::SigningAuthority(at) => {
+                format!("all certificates were valid at {at}, the time of the signing authority")
+            }
+            AuthenticTime::Countersigned(countersignature) => {
+                let authority = countersignature.chain().first().map(ToString::to_string);
+                format!(
+                    "all certificates were valid at {}, the time of {}",
+                    countersignature.generated_at(),
+                    authority.unwrap_or_default()
+                )
             }
         })
     }
 }
 
+impl Report for SigningTime {
+    fn report(&self) -> StepOutcome {
+        StepOutcome::Passed(match self.made() {
+            Some(made) => format!("made at {made} or later"),
+            None => "the rule has no minimum".to_owned(),
+        })
+    }
+}
+
+impl Report for Annotated {
+    fn report(&self) -> StepOutcome {
+        StepOutcome::Passed(match self.count() {
+            0 => "the rule asks for none".to_owned(),
+            count => format!("all {count} that the rule asks for"),
+        })
+    }
+}
+
+fn not_revoked(found: &NotRevoked) -> String {
+    let mut words: Vec<_> = found.checked.iter().map(ToString::to_string).collect();
+    words.extend(found.on_grace.iter().map(ToString::to_string));
+    words.join("; ")
+}
+
+impl Report for TimestampRevocation {
+    fn report(&self) -> StepOutcome {
+        match self.outcome() {
+            Some(outcome) => report(outcome, not_revoked),
+            None => StepOutcome::Passed("no countersignature counts".to_owned()),
+        }
+    }
+}
+
 impl Report for Revocation {
     fn report(&self) -> StepOutcome {
-        report(self.outcome(), |()| {
-            "no certificate names a revocation source".to_owned()
+        report(self.outcome(), |found| match found {
+            NotRevokedBy::Issuers(found) => not_revoked(found),
+            NotRevokedBy::Plugin(plugin) => format!("not revoked by the word of the plugin {plugin}"),
         })
     }
 }

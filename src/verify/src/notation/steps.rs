@@ -3,55 +3,78 @@
 //! A step that a level skips, or whose failure it only logs, has a token too, which says so: a step that was forgotten
 //! has none, and does not compile.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use thiserror::Error;
 
 use crate::Timestamp;
+use crate::circumstances::Circumstances;
 use crate::code::Code;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, EnvelopeError, Format, SigningScheme, VerifiedEnvelope};
 use crate::evidence;
+use crate::limits::PLUGIN_VERDICT_LIFETIME;
 use crate::notation::identity::{IdentityError, RecognisedIdentity, TrustedIdentities};
-use crate::notation::statement::{Action, RevocationAction, TrustStoreKind, TrustStoreName};
+use crate::notation::plugin::{self, Consultation, PluginFinding, PluginRefusal, UnavailablePlugin};
+use crate::notation::signature::Terms;
+use crate::notation::statement::{Action, Checks, RevocationAction, TrustStoreKind, TrustStoreName};
+use crate::notation::trust_policy::VerifyTimestamp;
 use crate::notation::trust_store::TrustStores;
+use crate::policy::Conditions;
+use crate::query::{Answers, PluginName, Proven, Query};
+use crate::timestamp::{self, Countersignature, TimestampError};
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, Fingerprint};
+use crate::x509::revocation::{self, NotRevoked, Revoked, Unknown};
 
-/// The steps, in their order.
+/// The steps, in their order: what needs nobody's word comes before what does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// The envelope parses, its chain is well-formed and its signature verifies.
     Integrity,
-    /// Every critical attribute is understood.
+    /// Every critical attribute is understood, or there is a plugin to understand it.
     Attributes,
     /// The chain has a certificate of the statement's trust stores.
     Authenticity,
+    /// The plugin that the signature asks for was consulted.
+    Plugin,
     /// The signer is a trusted identity.
     Identity,
     /// The signature has not expired.
     Expiry,
     /// The certificates were valid at the time that counts.
     AuthenticTimestamp,
-    /// No certificate is revoked.
-    Revocation,
     /// The signature is one of this image.
     Subject,
+    /// The signature is not older than the rule allows.
+    SigningTime,
+    /// The payload has the annotations that the rule asks for.
+    Annotations,
+    /// No certificate of the timestamp authority is revoked.
+    TimestampRevocation,
+    /// No certificate of the signer is revoked.
+    Revocation,
 }
 
 impl Step {
     /// All steps, in their order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Integrity,
         Self::Attributes,
         Self::Authenticity,
+        Self::Plugin,
         Self::Identity,
         Self::Expiry,
         Self::AuthenticTimestamp,
-        Self::Revocation,
         Self::Subject,
+        Self::SigningTime,
+        Self::Annotations,
+        Self::TimestampRevocation,
+        Self::Revocation,
     ];
 
     /// The name in reports; the specification's, where it has one.
@@ -60,11 +83,15 @@ impl Step {
             Self::Integrity => "integrity",
             Self::Attributes => "attributes",
             Self::Authenticity => "authenticity",
+            Self::Plugin => "plugin",
             Self::Identity => "identity",
             Self::Expiry => "expiry",
             Self::AuthenticTimestamp => "authenticTimestamp",
-            Self::Revocation => "revocation",
             Self::Subject => "subject",
+            Self::SigningTime => "signingTime",
+            Self::Annotations => "annotations",
+            Self::TimestampRevocation => "timestampRevocation",
+            Self::Revocation => "revocation",
         }
     }
 }
@@ -72,6 +99,21 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Why a step gives no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It fails, and the level enforces it.
+    Failed(Failure),
+    /// It lacks the world's word. Which one is known only when integrity and authenticity hold.
+    Needs(BTreeSet<Query>),
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
     }
 }
 
@@ -85,9 +127,15 @@ pub enum Failure {
     /// An attribute that must be understood is not.
     #[error("the signature has the critical attribute {0}, which this version does not understand")]
     CriticalAttribute(Untrusted),
-    /// The signature asks for a plugin.
-    #[error("the signature asks for the verification plugin {0}: plugins are not supported")]
-    Plugin(Untrusted),
+    /// The signature asks for a plugin, which is not asked for a signer whom nobody vouches for.
+    #[error("the signature asks for the plugin {0}, which is not run: the chain leads to no trust store")]
+    PluginNotAsked(PluginName),
+    /// The plugin cannot be heard.
+    #[error(transparent)]
+    PluginUnavailable(#[from] UnavailablePlugin),
+    /// The plugin says no.
+    #[error(transparent)]
+    PluginRefused(#[from] PluginRefusal),
     /// A trust store of the statement does not exist.
     #[error("the trust store {0} does not exist")]
     NoSuchTrustStore(TrustStoreName),
@@ -128,9 +176,59 @@ pub enum Failure {
         /// The time that counts.
         at: Timestamp,
     },
-    /// A certificate names a revocation source, which this version does not ask.
-    #[error("the revocation status of the certificate {subject} is not known: this version asks no CRL and no OCSP")]
-    RevocationUnknown {
+    /// A certificate was not valid in all of the time in which the timestamp may have been made.
+    #[error(
+        "the certificate {subject} is valid from {not_before} to {not_after}, but the timestamp is from {earliest} to {latest}"
+    )]
+    NotValidAtTimestamp {
+        /// Its subject.
+        subject: Untrusted,
+        /// The start of its validity.
+        not_before: Timestamp,
+        /// The end of its validity.
+        not_after: Timestamp,
+        /// The timestamp, less its accuracy.
+        earliest: Timestamp,
+        /// The timestamp and its accuracy.
+        latest: Timestamp,
+    },
+    /// There is no countersignature, and there must be one.
+    #[error("the signature has no timestamp, and {0}")]
+    TimestampRequired(TimestampNeed),
+    /// The countersignature does not hold.
+    #[error("the timestamp does not hold: {0}")]
+    Timestamp(#[from] TimestampError),
+    /// The signature is older than the rule allows.
+    #[error("the signature was made at {made} or later, and the rule asks for {minimum}")]
+    TooOld {
+        /// The earliest moment at which it may have been made.
+        made: Timestamp,
+        /// The rule's minimum.
+        minimum: Timestamp,
+    },
+    /// Nobody but the signer says when the signature was made.
+    #[error("no authenticated time says when the signature was made, and the rule asks for {minimum} or later")]
+    NoAuthenticatedTime {
+        /// The rule's minimum.
+        minimum: Timestamp,
+    },
+    /// An annotation of the rule is absent or has another value.
+    #[error("the signature has no annotation {key} with the value {value}")]
+    Annotation {
+        /// Its key.
+        key: Untrusted,
+        /// The value that the rule asks for.
+        value: Untrusted,
+    },
+    /// A certificate is revoked.
+    #[error(transparent)]
+    Revoked(#[from] Revoked),
+    /// It is not known whether a certificate is revoked.
+    #[error(transparent)]
+    RevocationUnknown(#[from] Unknown),
+    /// Whether a certificate is revoked is not asked for a signer whom nobody vouches for.
+    #[error("the revocation of the certificate {subject} is not asked: the chain leads to no trust store")]
+    RevocationNotAsked {
         /// Its subject.
         subject: Untrusted,
     },
@@ -153,20 +251,53 @@ pub enum Failure {
     },
 }
 
+/// Why a countersignature is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TimestampNeed {
+    /// The statement names a timestamp store and verifies timestamps always.
+    Always,
+    /// The statement verifies timestamps after a certificate has expired, and one has.
+    Expired {
+        /// Its subject.
+        subject: Untrusted,
+        /// When it expired.
+        not_after: Timestamp,
+    },
+}
+
+impl fmt::Display for TimestampNeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("the statement asks for one"),
+            Self::Expired { subject, not_after } => {
+                write!(f, "the certificate {subject} expired at {not_after}")
+            }
+        }
+    }
+}
+
 impl Failure {
     /// The stable code.
-    pub const fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::Envelope(error) if error.is_limit() => Code::LimitExceeded,
+            Self::Timestamp(error) if error.is_limit() => Code::LimitExceeded,
             Self::Envelope(_) => Code::SignatureInvalid,
-            Self::CriticalAttribute(_) | Self::Plugin(_) => Code::SignatureUnsupported,
+            Self::CriticalAttribute(_) | Self::PluginNotAsked(_) => Code::SignatureUnsupported,
+            Self::PluginUnavailable(unavailable) => unavailable.code(),
+            Self::PluginRefused(_) => Code::PluginRefused,
             Self::NoSuchTrustStore(_) | Self::NoTrustStoreForScheme { .. } | Self::Untrusted { .. } => {
                 Code::UntrustedSigner
             }
             Self::Identity(_) => Code::IdentityMismatch,
             Self::Expired { .. } => Code::SignatureExpired,
             Self::CertificateNotValid { .. } => Code::CertificateExpired,
-            Self::RevocationUnknown { .. } => Code::RevocationUnknown,
+            Self::TimestampRequired(_) => Code::TimestampRequired,
+            Self::Timestamp(_) | Self::NotValidAtTimestamp { .. } => Code::TimestampInvalid,
+            Self::TooOld { .. } | Self::NoAuthenticatedTime { .. } => Code::SignatureTooOld,
+            Self::Annotation { .. } => Code::AnnotationMismatch,
+            Self::Revoked(_) => Code::CertificateRevoked,
+            Self::RevocationUnknown(_) | Self::RevocationNotAsked { .. } => Code::RevocationUnknown,
             Self::ManifestSubject { .. } | Self::Target { .. } => Code::SubjectMismatch,
         }
     }
@@ -231,12 +362,45 @@ pub struct Understood(());
 /// notation itself accepts unknown critical attributes where no plugin is asked for.
 pub(super) fn attributes(integrity: &Integrity) -> Result<Understood, Failure> {
     let attributes = integrity.envelope().attributes();
-    if let Some(plugin) = &attributes.plugin {
-        return Err(Failure::Plugin(plugin.name.as_str().into()));
-    }
     match attributes.critical.first() {
-        Some(attribute) => Err(Failure::CriticalAttribute((&attribute.name).into())),
-        None => Ok(Understood(())),
+        Some(attribute) if attributes.plugin.is_none() => Err(Failure::CriticalAttribute((&attribute.name).into())),
+        _ => Ok(Understood(())),
+    }
+}
+
+/// The plugin was heard, or the signature asks for none.
+#[derive(Clone, Debug)]
+pub struct Consulted(Option<Heard>);
+
+#[derive(Clone, Debug)]
+struct Heard {
+    finding: PluginFinding,
+    until: Timestamp,
+}
+
+/// Consults the plugin that the signature asks for (notation spec: plugin-extensibility.md). A plugin that understands the
+/// attributes is part of integrity: no level lets a signature pass whose plugin is not heard.
+pub(super) fn plugin(
+    integrity: &Integrity,
+    authenticity: &Authenticity,
+    terms: &Terms<'_>,
+    circumstances: &Circumstances<'_>,
+) -> Result<Consulted, Stop> {
+    let envelope = integrity.envelope();
+    if let (Some(required), None) = (&envelope.attributes().plugin, authenticity.outcome().passed()) {
+        return Err(Failure::PluginNotAsked(required.name.clone()).into());
+    }
+    match plugin::consult(envelope, terms.identities, terms.checks, circumstances.answers) {
+        Consultation::NotAsked => Ok(Consulted(None)),
+        Consultation::Unsupported(name) => Err(Failure::CriticalAttribute((&name).into()).into()),
+        Consultation::Needs(queries) => Err(Stop::Needs(queries)),
+        Consultation::Unavailable(unavailable) => Err(Failure::from(unavailable).into()),
+        Consultation::Answered(finding) => {
+            // Nobody signed its word, so it counts for a while only.
+            let lifetime = SignedDuration::try_from(PLUGIN_VERDICT_LIFETIME).unwrap_or(SignedDuration::ZERO);
+            let until = circumstances.now.saturating_add(lifetime).unwrap_or(circumstances.now);
+            Ok(Consulted(Some(Heard { finding, until })))
+        }
     }
 }
 
@@ -306,14 +470,30 @@ fn find_anchor(integrity: &Integrity, names: &[TrustStoreName], stores: &TrustSt
 #[derive(Clone, Debug)]
 pub struct Identity(Outcome<RecognisedIdentity>);
 
-/// Recognises the leaf's subject. Part of authenticity, and under its action.
+/// Recognises the leaf's subject. Part of authenticity, and under its action. Where a plugin judges identities, its word
+/// replaces the policy's own names.
 pub(super) fn identity(
     integrity: &Integrity,
+    consulted: &Consulted,
     identities: &TrustedIdentities,
     action: Action,
 ) -> Result<Identity, Failure> {
-    let recognised = identities.recognises(integrity.envelope().chain().leaf().subject());
-    Outcome::new(recognised.map_err(Failure::from), action).map(Identity)
+    let leaf = integrity.envelope().chain().leaf();
+    let recognised = match consulted.finding() {
+        Some(PluginFinding {
+            plugin,
+            trusted_identity: Some(word),
+            ..
+        }) => match word {
+            Ok(()) => Ok(RecognisedIdentity::ByPlugin {
+                subject: subject(leaf),
+                plugin: plugin.clone(),
+            }),
+            Err(refusal) => Err(refusal.clone().into()),
+        },
+        _ => identities.recognises(leaf).map_err(Failure::from),
+    };
+    Outcome::new(recognised, action).map(Identity)
 }
 
 /// The signature has not expired.
@@ -355,73 +535,302 @@ impl Interval {
     }
 }
 
+/// The time that the certificates were judged by.
+#[derive(Clone, Debug)]
+pub enum AuthenticTime {
+    /// Now, because nobody vouches for another one. They are all valid in this interval.
+    Now(Interval),
+    /// The time that the signing authority vouches for.
+    SigningAuthority(Timestamp),
+    /// The time of a timestamp authority's countersignature.
+    Countersigned(Arc<Countersignature>),
+}
+
+impl AuthenticTime {
+    /// When the certificates were valid by this time. That a past moment was inside their validity stays true.
+    fn interval(&self) -> Interval {
+        match self {
+            Self::Now(validity) => *validity,
+            Self::SigningAuthority(_) | Self::Countersigned(_) => Interval::ALWAYS,
+        }
+    }
+
+    /// The earliest moment at which the signature may have been made, as far as anybody but the signer says so.
+    fn authenticated(&self) -> Option<Timestamp> {
+        match self {
+            Self::Now(_) => None,
+            Self::SigningAuthority(time) => Some(*time),
+            Self::Countersigned(countersignature) => Some(countersignature.earliest()),
+        }
+    }
+}
+
 /// The certificates were valid at the time that counts.
 #[derive(Clone, Debug)]
-pub struct AuthenticTimestamp(Outcome<Interval>);
+pub struct AuthenticTimestamp(Outcome<AuthenticTime>);
 
 /// Without a countersignature the time that counts is now; a signing authority vouches for its own
 /// (notation spec: trust-store-trust-policy.md#steps, authentic timestamp).
 pub(super) fn authentic_timestamp(
     integrity: &Integrity,
-    action: Action,
+    terms: &Terms<'_>,
+    stores: &TrustStores,
+    conditions: &Conditions,
     now: Timestamp,
 ) -> Result<AuthenticTimestamp, Failure> {
-    let envelope = integrity.envelope();
-    let at = match envelope.attributes().scheme {
-        SigningScheme::X509 { .. } => now,
-        SigningScheme::SigningAuthority { authentic_signing_time } => authentic_signing_time,
+    let time = match integrity.envelope().attributes().scheme {
+        SigningScheme::SigningAuthority {
+            authentic_signing_time: at,
+        } => valid_at(integrity, at).map(|_| AuthenticTime::SigningAuthority(at)),
+        SigningScheme::X509 { .. } => signing_time(integrity, terms, stores, conditions, now),
     };
-    let result = envelope
-        .chain()
-        .certificates()
-        .try_fold(Interval::ALWAYS, |validity, certificate| {
-            let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
-            if at < not_before || at > not_after {
-                return Err(Failure::CertificateNotValid {
-                    subject: subject(certificate),
-                    not_before,
-                    not_after,
-                    at,
-                });
-            }
-            // The last moment of a validity is part of it; that one instant is given up here.
-            Ok(validity.intersect(Interval {
-                not_before,
-                until: not_after,
-            }))
-        });
-    let holds = result.map(|validity| match envelope.attributes().scheme {
-        SigningScheme::X509 { .. } => validity,
-        // A past moment was inside the validity: this stays true.
-        SigningScheme::SigningAuthority { .. } => Interval::ALWAYS,
-    });
-    Outcome::new(holds, action).map(AuthenticTimestamp)
+    Outcome::new(time, terms.checks.authentic_timestamp).map(AuthenticTimestamp)
 }
 
-/// No certificate is revoked.
-#[derive(Clone, Debug)]
-pub struct Revocation(Outcome<()>);
-
-/// A certificate that names no revocation source cannot be revoked and passes. This version asks no source: where one is
-/// named, the status is not known (notation spec: trust-store-trust-policy.md#certificate-revocation-evaluation).
-pub(super) fn revocation(integrity: &Integrity, action: RevocationAction) -> Result<Revocation, Failure> {
-    let action = match action {
-        RevocationAction::Enforce => Action::Enforce,
-        RevocationAction::Log => Action::Log,
-        RevocationAction::Skip => return Ok(Revocation(Outcome::Skipped)),
-    };
-    let unknown = integrity
-        .envelope()
-        .chain()
-        .revocable()
-        .find(|certificate| !certificate.extensions().revocation_sources.is_empty());
-    let result = match unknown {
-        Some(certificate) => Err(Failure::RevocationUnknown {
+/// The time that counts under the scheme notary.x509. A statement without a timestamp store looks at no countersignature.
+fn signing_time(
+    integrity: &Integrity,
+    terms: &Terms<'_>,
+    stores: &TrustStores,
+    conditions: &Conditions,
+    now: Timestamp,
+) -> Result<AuthenticTime, Failure> {
+    let envelope = integrity.envelope();
+    let mut authorities = Vec::new();
+    for name in terms.trust_stores {
+        if name.kind == TrustStoreKind::TimestampAuthority {
+            let store = stores.0.get(name);
+            authorities.push(store.ok_or_else(|| Failure::NoSuchTrustStore(name.clone()))?);
+        }
+    }
+    let expired = || {
+        let certificate = envelope.chain().certificates().find(|one| now > one.not_after())?;
+        Some(TimestampNeed::Expired {
             subject: subject(certificate),
-        }),
-        None => Ok(()),
+            not_after: certificate.not_after(),
+        })
     };
-    Outcome::new(result, action).map(Revocation)
+    let need = match terms.verify_timestamp {
+        _ if authorities.is_empty() => None,
+        VerifyTimestamp::Always => Some(TimestampNeed::Always),
+        VerifyTimestamp::AfterCertificateExpiry => expired(),
+    };
+    // A minimum signing time asks for authenticated time, so a countersignature is looked at where it could give one.
+    let of_use = !authorities.is_empty() && conditions.minimum_signing_time.is_some();
+    let token = match (envelope.timestamp_token(), need) {
+        (None, Some(need)) => return Err(Failure::TimestampRequired(need)),
+        (Some(token), Some(_)) => token,
+        (Some(token), None) if of_use => token,
+        (_, None) => return valid_at(integrity, now).map(AuthenticTime::Now),
+    };
+    let anchors = authorities.iter().flat_map(|store| store.certificates());
+    let countersignature = timestamp::verify(token, envelope.signature(), anchors)?;
+    let (earliest, latest) = (countersignature.earliest(), countersignature.latest());
+    // The whole of the time in which the token may have been made lies inside the validity of every certificate.
+    let outside = |certificate: &&Certificate| earliest < certificate.not_before() || latest > certificate.not_after();
+    if let Some(certificate) = envelope.chain().certificates().find(outside) {
+        return Err(Failure::NotValidAtTimestamp {
+            subject: subject(certificate),
+            not_before: certificate.not_before(),
+            not_after: certificate.not_after(),
+            earliest,
+            latest,
+        });
+    }
+    Ok(AuthenticTime::Countersigned(Arc::new(countersignature)))
+}
+
+/// Every certificate of the chain is valid at a time. Returns the interval in which all of them are.
+fn valid_at(integrity: &Integrity, at: Timestamp) -> Result<Interval, Failure> {
+    let mut certificates = integrity.envelope().chain().certificates();
+    certificates.try_fold(Interval::ALWAYS, |validity, certificate| {
+        let (not_before, not_after) = (certificate.not_before(), certificate.not_after());
+        if at < not_before || at > not_after {
+            return Err(Failure::CertificateNotValid {
+                subject: subject(certificate),
+                not_before,
+                not_after,
+                at,
+            });
+        }
+        // The last moment of a validity is part of it; that one instant is given up here.
+        Ok(validity.intersect(Interval {
+            not_before,
+            until: not_after,
+        }))
+    })
+}
+
+/// The signature is not older than the rule allows.
+#[derive(Clone, Debug)]
+pub struct SigningTime(Option<Timestamp>);
+
+/// Counts authenticated time only: a signer's own claim would let an old signature be made young.
+pub(super) fn signing_time_floor(
+    time: &AuthenticTimestamp,
+    minimum: Option<Timestamp>,
+) -> Result<SigningTime, Failure> {
+    let Some(minimum) = minimum else {
+        return Ok(SigningTime(None));
+    };
+    match time.outcome().passed().and_then(AuthenticTime::authenticated) {
+        Some(made) if made >= minimum => Ok(SigningTime(Some(made))),
+        Some(made) => Err(Failure::TooOld { made, minimum }),
+        None => Err(Failure::NoAuthenticatedTime { minimum }),
+    }
+}
+
+/// The payload has the annotations that the rule asks for.
+#[derive(Clone, Debug)]
+pub struct Annotated(usize);
+
+/// notation spec: signature-specification.md#payload. Keys and values are compared byte for byte.
+pub(super) fn annotations(integrity: &Integrity, wanted: &BTreeMap<Box<str>, Box<str>>) -> Result<Annotated, Failure> {
+    let has = integrity.envelope().annotations();
+    let mut wanted_all = wanted.iter();
+    match wanted_all.find(|&(key, value)| has.get(&**key).map(String::as_str) != Some(&**value)) {
+        Some((key, value)) => Err(Failure::Annotation {
+            key: Untrusted::new(key),
+            value: Untrusted::new(value),
+        }),
+        None => Ok(Annotated(wanted.len())),
+    }
+}
+
+/// No certificate of the timestamp authority is revoked.
+#[derive(Clone, Debug)]
+pub struct TimestampRevocation(Option<Outcome<NotRevoked>>);
+
+/// No certificate of the signer is revoked.
+#[derive(Clone, Debug)]
+pub struct Revocation(Outcome<NotRevokedBy>);
+
+/// Who says that no certificate of the signer is revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRevokedBy {
+    /// Their issuers, or nobody could revoke them.
+    Issuers(NotRevoked),
+    /// A plugin that judges revocation.
+    Plugin(PluginName),
+}
+
+/// What is known about the revocation of both chains. They are looked at together, so that what both lack is asked at once.
+pub(super) struct Revocations {
+    pub(super) timestamp: Result<TimestampRevocation, Stop>,
+    pub(super) signer: Result<Revocation, Stop>,
+    /// The answers that are signed by those who may.
+    pub(super) proven: Proven,
+}
+
+/// notation spec: trust-store-trust-policy.md#certificate-revocation-evaluation. The timestamp authority's revocation is
+/// part of its countersignature's worth, so it has the action of that step and no level skips it.
+pub(super) fn revocations(
+    integrity: &Integrity,
+    authenticity: &Authenticity,
+    consulted: &Consulted,
+    time: &AuthenticTimestamp,
+    checks: &Checks,
+    conditions: &Conditions,
+    circumstances: &Circumstances<'_>,
+) -> Revocations {
+    let scheme = integrity.envelope().attributes().scheme;
+    let context = revocation::Context {
+        answers: circumstances.answers,
+        local: circumstances.local,
+        now: circumstances.now,
+        grace: conditions.revocation_grace,
+        authentic_signing_time: match scheme {
+            SigningScheme::X509 { .. } => None,
+            SigningScheme::SigningAuthority { authentic_signing_time } => Some(authentic_signing_time),
+        },
+    };
+    let mut proven = Proven::new();
+    let timestamp = match time.outcome().passed() {
+        Some(AuthenticTime::Countersigned(countersignature)) => {
+            // A timestamp authority has no authority over its own signing time.
+            let context = revocation::Context {
+                authentic_signing_time: None,
+                ..context
+            };
+            look(countersignature.chain(), &context, &mut proven)
+                .and_then(|found| decide(found, checks.authentic_timestamp))
+                .map(Some)
+        }
+        _ => Ok(None),
+    };
+    let action = match checks.revocation {
+        RevocationAction::Enforce => Some(Action::Enforce),
+        RevocationAction::Log => Some(Action::Log),
+        RevocationAction::Skip => None,
+    };
+    let signer = match (action, consulted.finding(), authenticity.outcome()) {
+        (None, _, _) => Ok(Outcome::Skipped),
+        (
+            Some(action),
+            Some(PluginFinding {
+                plugin,
+                revocation: Some(word),
+                ..
+            }),
+            _,
+        ) => {
+            let word = word.clone().map(|()| NotRevokedBy::Plugin(plugin.clone()));
+            decide(word.map_err(Failure::from), action)
+        }
+        (Some(action), _, Outcome::Passed(_)) => {
+            look(integrity.envelope().chain().certificates(), &context, &mut proven)
+                .and_then(|found| decide(found.map(NotRevokedBy::Issuers), action))
+        }
+        // Nothing that a stranger's envelope names is touched: only what can be said without asking counts.
+        (Some(action), _, _) => {
+            let context = revocation::Context {
+                answers: &Answers::default(),
+                ..context
+            };
+            let chain = integrity.envelope().chain();
+            let found = look(chain.certificates(), &context, &mut proven).unwrap_or_else(|_| {
+                let subject = subject(chain.leaf());
+                Err(Failure::RevocationNotAsked { subject })
+            });
+            decide(found.map(NotRevokedBy::Issuers), action)
+        }
+    };
+    Revocations {
+        timestamp: timestamp.map(TimestampRevocation),
+        signer: signer.map(Revocation),
+        proven,
+    }
+}
+
+/// What is known about the revocation of a chain: that none of it is revoked, or why that cannot be said; or what to ask.
+fn look<'a>(
+    chain: impl IntoIterator<Item = &'a Certificate>,
+    context: &revocation::Context<'_>,
+    proven: &mut Proven,
+) -> Result<Result<NotRevoked, Failure>, Stop> {
+    let status = revocation::check(chain, context);
+    if let revocation::Outcome::NotRevoked(_) = &status.outcome {
+        // What was kept decided where what the world says now is not proven: so the gatherer can drop the latter.
+        for (query, answered) in context.answers.iter() {
+            if let (Ok(_), Some(kept)) = (&answered.now, &answered.kept) {
+                proven.entry(query.clone()).or_insert_with(|| kept.clone());
+            }
+        }
+    }
+    proven.extend(status.proven.into_iter().filter_map(|query| {
+        let bytes = context.answers.get(&query)?.now.as_ref().ok()?.clone();
+        Some((query, bytes))
+    }));
+    match status.outcome {
+        revocation::Outcome::NotRevoked(found) => Ok(Ok(found)),
+        revocation::Outcome::Revoked(revoked) => Ok(Err(revoked.into())),
+        revocation::Outcome::Unknown(unknown) => Ok(Err(unknown.into())),
+        revocation::Outcome::Needs(queries) => Err(Stop::Needs(queries)),
+    }
+}
+
+fn decide<T>(found: Result<T, Failure>, action: Action) -> Result<Outcome<T>, Stop> {
+    Outcome::new(found, action).map_err(Stop::Failed)
 }
 
 /// The signature is one of this image.
@@ -478,15 +887,57 @@ impl Expiry {
 }
 
 impl AuthenticTimestamp {
-    /// How it went; the time in which it holds.
-    pub fn outcome(&self) -> &Outcome<Interval> {
+    /// How it went; the time that the certificates were judged by.
+    pub fn outcome(&self) -> &Outcome<AuthenticTime> {
         &self.0
+    }
+
+    /// When it holds. What a level only logs does not end it.
+    pub fn interval(&self) -> Interval {
+        self.0.passed().map_or(Interval::ALWAYS, AuthenticTime::interval)
+    }
+}
+
+impl Consulted {
+    /// What the plugin found; none where the signature asks for none.
+    pub fn finding(&self) -> Option<&PluginFinding> {
+        self.0.as_ref().map(|heard| &heard.finding)
+    }
+
+    /// When its word counts.
+    pub fn interval(&self) -> Interval {
+        let until = self.0.as_ref().map_or(Timestamp::MAX, |heard| heard.until);
+        Interval {
+            not_before: Timestamp::MIN,
+            until,
+        }
+    }
+}
+
+impl SigningTime {
+    /// The earliest moment at which the signature may have been made, where the rule has a minimum.
+    pub fn made(&self) -> Option<Timestamp> {
+        self.0
+    }
+}
+
+impl Annotated {
+    /// How many annotations the rule asks for.
+    pub fn count(&self) -> usize {
+        self.0
+    }
+}
+
+impl TimestampRevocation {
+    /// How it went; none where no countersignature counts.
+    pub fn outcome(&self) -> Option<&Outcome<NotRevoked>> {
+        self.0.as_ref()
     }
 }
 
 impl Revocation {
-    /// How it went.
-    pub fn outcome(&self) -> &Outcome<()> {
+    /// How it went; who says so.
+    pub fn outcome(&self) -> &Outcome<NotRevokedBy> {
         &self.0
     }
 }

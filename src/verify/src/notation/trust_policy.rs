@@ -2,14 +2,14 @@
 //! (notation spec: trust-store-trust-policy.md#oci-trust-policy).
 //!
 //! Where notation and its specification differ, the stricter side counts. On top of notation: keys that it would ignore
-//! are warnings; keys given twice, or in another case, are errors; repositories are compared under their canonical
-//! names; and what this version does not verify (timestamps) is refused here, not ignored later.
+//! are warnings; keys given twice, or in another case, are errors; and repositories are compared under their canonical
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Diagnostic, Node, Report, Table, fold_key, parse_json, quoted};
 use crate::limits::{MAX_LIST_LENGTH, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE, MAX_RULES};
-use crate::notation::identity::TrustedIdentities;
+use crate::notation::identity::{IdentityKinds, TrustedIdentities};
 use crate::notation::statement::{
     Action, Checks, Level, ParseTrustStoreNameError, RevocationAction, TrustStoreKind, TrustStoreName,
 };
@@ -149,6 +149,7 @@ pub(crate) struct TrustKeys {
     pub(crate) verify_timestamp: &'static str,
     pub(crate) trust_stores: &'static str,
     pub(crate) trusted_identities: &'static str,
+    pub(crate) identity_kinds: IdentityKinds,
 }
 
 const JSON_KEYS: TrustKeys = TrustKeys {
@@ -157,6 +158,7 @@ const JSON_KEYS: TrustKeys = TrustKeys {
     verify_timestamp: "\"verifyTimestamp\"",
     trust_stores: "\"trustStores\"",
     trusted_identities: "\"trustedIdentities\"",
+    identity_kinds: IdentityKinds::Standard,
 };
 
 /// Where the trust part of a statement stands.
@@ -536,14 +538,6 @@ fn read_trust_stores(
     for (at, text) in texts {
         let name: Result<TrustStoreName, ParseTrustStoreNameError> = text.parse();
         match name {
-            Ok(name) if name.kind == TrustStoreKind::TimestampAuthority => report.error_with_help(
-                at,
-                format!(
-                    "this version does not verify timestamps: the trust store {} cannot be used",
-                    quoted(text)
-                ),
-                "remove it: signatures are then judged by the validity of their certificates now",
-            ),
             Ok(name) if stores.contains(&name) => {
                 report.warning(
                     at,
@@ -554,6 +548,24 @@ fn read_trust_stores(
             Ok(name) => stores.push(name),
             Err(error) => report.error(at, error.to_string()),
         }
+    }
+    let is_timestamp = |name: &TrustStoreName| name.kind == TrustStoreKind::TimestampAuthority;
+    if !stores.is_empty() && stores.iter().all(is_timestamp) {
+        report.warning(
+            at,
+            format!(
+                "{} names timestamp stores only: no signer is trusted",
+                keys.trust_stores
+            ),
+            "add a store of the type ca or signingAuthority",
+        );
+    }
+    if let Some(node) = nodes.verify_timestamp.filter(|_| !stores.iter().any(is_timestamp)) {
+        report.warning(
+            node.at,
+            format!("{} has no effect: no timestamp store is named", keys.verify_timestamp),
+            format!("add a store of the type tsa to {}, or remove it", keys.trust_stores),
+        );
     }
     Some(stores)
 }
@@ -591,10 +603,10 @@ fn read_identities(
         return None;
     }
     let items: Vec<&str> = texts.iter().map(|(_, text)| *text).collect();
-    match TrustedIdentities::parse(&items) {
+    match TrustedIdentities::parse(&items, keys.identity_kinds) {
         Ok(identities) => {
             for (at, text) in texts {
-                if TrustedIdentities::is_for_plugins(text) {
+                if TrustedIdentities::is_for_plugins(text, keys.identity_kinds) {
                     let message = format!("only a plugin can judge the trusted identity {}", quoted(text));
                     let help = "signatures that name no plugin with this capability are not trusted by it";
                     report.warning(at, message, help);

@@ -121,7 +121,7 @@ impl TrustStore {
     }
 
     /// The certificates, by fingerprint.
-    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> {
+    pub fn certificates(&self) -> impl Iterator<Item = &Certificate> + Clone {
         self.anchors.values()
     }
 }

@@ -9,11 +9,13 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::conditions::{self, Conditions};
 use super::pattern::Pattern;
 use super::reachability::{Unreachable, unreachable};
 use crate::digest::Digest;
 use crate::document::{Diagnostic, Entry, Node, Place, Report, Table, Value, parse_toml, quoted};
 use crate::limits::{MAX_LIST_LENGTH, MAX_PATTERN_COMPARISONS, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE, MAX_RULES};
+use crate::notation::identity::IdentityKinds;
 use crate::notation::statement::Level;
 use crate::notation::trust_policy::{Scopes, Statement, TrustKeys, TrustNodes, read_trust};
 use crate::untrusted::Untrusted;
@@ -62,16 +64,6 @@ pub enum Mode {
     Enforce,
 }
 
-/// What happens when evidence could not be had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum OnInconclusive {
-    /// Stored evidence is judged again, and may admit.
-    AdmitIfSeen,
-    /// The image is denied.
-    #[default]
-    Deny,
-}
-
 /// A rule: for which images it is, and what it means for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
@@ -95,8 +87,10 @@ pub enum Effect {
         requirement: Requirement,
         /// Digests that need none.
         admit_digests: BTreeSet<Digest>,
-        /// What happens when evidence could not be had.
-        on_inconclusive: OnInconclusive,
+        /// What is asked of every signature.
+        conditions: Conditions,
+        /// Whether signatures on every child of an index that this node could run count as one on the index.
+        accept_platform_signatures: bool,
         /// Whether a signature counts although the authority's level only logged that it is not authentic, or skipped
         /// its verification.
         accept_unverified: bool,
@@ -124,6 +118,8 @@ pub struct ParseAuthorityNameError(Untrusted);
 pub struct AuthorityDocument {
     /// What is trusted.
     pub source: AuthoritySource,
+    /// Whether the files of its trust stores may be symbolic links that stay inside the store.
+    pub follow_symlinks: bool,
     /// Where in the document it is described.
     pub place: Place,
 }
@@ -197,12 +193,23 @@ impl Rule {
         self.mode
     }
 
-    /// What happens when evidence could not be had.
-    pub fn on_inconclusive(&self) -> OnInconclusive {
-        match self.effect {
-            Effect::Require { on_inconclusive, .. } => on_inconclusive,
-            Effect::AdmitDigests(_) | Effect::Deny(_) => OnInconclusive::Deny,
+    /// What it asks of every signature; nothing where it asks for none.
+    pub fn conditions(&self) -> Option<&Conditions> {
+        match &self.effect {
+            Effect::Require { conditions, .. } => Some(conditions),
+            Effect::AdmitDigests(_) | Effect::Deny(_) => None,
         }
+    }
+
+    /// Whether signatures on every child of an index that this node could run count as one on the index.
+    pub fn accepts_platform_signatures(&self) -> bool {
+        matches!(
+            self.effect,
+            Effect::Require {
+                accept_platform_signatures: true,
+                ..
+            }
+        )
     }
 
     /// Whether a signature counts although its authenticity was only logged or not verified.
@@ -347,6 +354,7 @@ const TRUST_KEYS: TrustKeys = TrustKeys {
     verify_timestamp: "verify_timestamp",
     trust_stores: "trust_stores",
     trusted_identities: "trusted_identities",
+    identity_kinds: IdentityKinds::Extended,
 };
 
 fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) -> Option<AuthorityDocument> {
@@ -382,11 +390,20 @@ fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) 
         "override",
         "verify_timestamp",
     ];
-    refuse_unknown(report, table, &[&["type", "config"], &inline[..]].concat());
+    refuse_unknown(
+        report,
+        table,
+        &[&["type", "config", "follow_symlinks"], &inline[..]].concat(),
+    );
     let place = report.place(entry.at);
+    let follow_symlinks = match table.get("follow_symlinks") {
+        None => false,
+        Some(node) => report.boolean("follow_symlinks", node)?,
+    };
     let Some(config) = table.entry("config") else {
         return read_statement(report, name, entry.at, table).map(|statement| AuthorityDocument {
             source: AuthoritySource::Notation(statement),
+            follow_symlinks,
             place,
         });
     };
@@ -410,6 +427,7 @@ fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) 
     }
     Some(AuthorityDocument {
         source: AuthoritySource::NotationFolder(folder.into()),
+        follow_symlinks,
         place,
     })
 }
@@ -479,14 +497,13 @@ fn read_rule(
         "require",
         "admit_digests",
         "mode",
-        "on_inconclusive",
         "accept_unverified",
+        "accept_platform_signatures",
         // Refused below, with a reason of their own.
-        "revocation_grace",
         "namespaces",
         "tags",
     ];
-    refuse_unknown(report, table, &known);
+    refuse_unknown(report, table, &[&known[..], &conditions::KEYS].concat());
     refuse_later_keys(report, table);
     let name = read_rule_name(report, node.at, table, names);
     let shown = name
@@ -534,11 +551,6 @@ fn read_rule(
 /// Keys that have a meaning which this version cannot give them. Ignoring them would change the rule.
 fn refuse_later_keys(report: &mut Report<'_>, table: &Table) {
     let later = [
-        (
-            "revocation_grace",
-            "revocation_grace is not supported: this version does not check revocation",
-            "remove it; certificates that name a revocation source are denied where the level enforces revocation",
-        ),
         (
             "namespaces",
             "rules by namespace are not supported: the containerd hook does not know the namespace of a pod",
@@ -604,21 +616,16 @@ fn read_effect(
     let requirement = table
         .get("require")
         .map(|node| read_requirement(report, node, authorities));
-    let on_inconclusive = read_choice(
-        report,
-        "on_inconclusive",
-        table,
-        &[
-            ("deny", OnInconclusive::Deny),
-            ("admit_if_seen", OnInconclusive::AdmitIfSeen),
-        ],
-    );
-    let accept_unverified = match table.get("accept_unverified") {
+    let conditions = conditions::read_conditions(report, table);
+    let mut flag = |key| match table.get(key) {
         None => Some(false),
-        Some(node) => report.boolean("accept_unverified", node),
+        Some(node) => report.boolean(key, node),
     };
+    let accept_unverified = flag("accept_unverified");
+    let accept_platform_signatures = flag("accept_platform_signatures");
     if requirement.is_none() {
-        for key in ["on_inconclusive", "accept_unverified"] {
+        let flags = ["accept_unverified", "accept_platform_signatures"];
+        for key in conditions::KEYS.into_iter().chain(flags) {
             if let Some(entry) = table.entry(key) {
                 let message = format!("{key} has no meaning in {shown}: it requires no evidence");
                 report.error_with_help(entry.at, message, "remove it, or add require");
@@ -645,7 +652,8 @@ fn read_effect(
         (Some(requirement), digests) => Some(Effect::Require {
             requirement: requirement?,
             admit_digests: digests.unwrap_or_default().into_iter().collect(),
-            on_inconclusive: on_inconclusive?,
+            conditions: conditions?,
+            accept_platform_signatures: accept_platform_signatures?,
             accept_unverified: accept_unverified?,
         }),
     }

@@ -294,7 +294,11 @@ pub(super) fn check_signer(
     if certificate.is_ca() {
         return Err(LeafError::IsCa);
     }
-    let key_usage = certificate.extensions().key_usage.as_ref().ok_or(LeafError::NoKeyUsage)?;
+    let key_usage = certificate
+        .extensions()
+        .key_usage
+        .as_ref()
+        .ok_or(LeafError::NoKeyUsage)?;
     if !key_usage.critical && criticality == Criticality::Required {
         return Err(LeafError::KeyUsageNotCritical);
     }

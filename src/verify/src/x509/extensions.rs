@@ -2,12 +2,15 @@
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
+use der::Tag;
+use der::asn1::Ia5StringRef;
 use x509_cert::ext::Extension;
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
 
 use crate::limits::MAX_ATTRIBUTES;
 use crate::x509::certificate::ParseCertificateError;
 use crate::x509::revocation_sources::{RevocationSources, SourcesError};
+use crate::x509::walk::{Walk, primitive};
 
 /// `id-pkix-ocsp-nocheck` (RFC 6960 §4.2.2.2.1).
 const ID_PKIX_OCSP_NOCHECK: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.48.1.5");
@@ -32,12 +35,25 @@ pub struct Extensions {
     pub extended_key_usage: Option<Marked<ExtendedKeyUsage>>,
     /// The name that its issuer gave its key.
     pub subject_key_identifier: Option<Box<[u8]>>,
+    /// Other names of its subject, of the kinds that a policy can name.
+    pub alternative_names: Vec<AlternativeName>,
     /// Where its revocation can be looked up.
     pub revocation_sources: RevocationSources,
     /// Its issuer says that the revocation of this responder's certificate need not be checked: `id-pkix-ocsp-nocheck`.
     pub ocsp_no_check: bool,
     /// The first critical extension that is not known here. A certificate that has one is refused (RFC 5280 §4.2).
     pub unknown_critical: Option<ObjectIdentifier>,
+}
+
+/// Another name of a certificate's subject (RFC 5280 §4.2.1.6). Names of other kinds are not kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlternativeName {
+    /// `dNSName`, in lower case.
+    Dns(Box<str>),
+    /// `uniformResourceIdentifier`.
+    Uri(Box<str>),
+    /// `rfc822Name`.
+    Email(Box<str>),
 }
 
 impl Extensions {
@@ -80,6 +96,10 @@ impl Extensions {
                     let identifier: Marked<SubjectKeyIdentifier> = value(extension)?;
                     extensions.subject_key_identifier = Some(identifier.value.0.as_bytes().into());
                 }
+                rfc5280::ID_CE_SUBJECT_ALT_NAME => {
+                    extensions.alternative_names =
+                        alternative_names(content).map_err(|_| ParseCertificateError::MalformedExtension(id))?;
+                }
                 rfc5280::ID_CE_CRL_DISTRIBUTION_POINTS => sources.read_crl(content).map_err(refused)?,
                 rfc5280::ID_CE_FRESHEST_CRL => sources.read_freshest_crl(content).map_err(refused)?,
                 rfc5280::ID_PE_AUTHORITY_INFO_ACCESS => sources.read_ocsp(content).map_err(refused)?,
@@ -93,6 +113,30 @@ impl Extensions {
         }
         Ok(extensions)
     }
+}
+
+/// `GeneralNames`. Text that is not ASCII is no IA5String, and is refused.
+fn alternative_names(content: &[u8]) -> der::Result<Vec<AlternativeName>> {
+    let mut names = Vec::new();
+    for name in Walk::sequence(content)? {
+        let name = name?;
+        let text = || -> der::Result<Box<str>> { Ok(Ia5StringRef::new(name.content())?.as_str().into()) };
+        let tag = name.tag();
+        let known = if tag == primitive(1) {
+            AlternativeName::Email(text()?)
+        } else if tag == primitive(2) {
+            AlternativeName::Dns(text()?.to_ascii_lowercase().into())
+        } else if tag == primitive(6) {
+            AlternativeName::Uri(text()?)
+        } else {
+            continue;
+        };
+        if names.len() == MAX_ATTRIBUTES {
+            return Err(Tag::Sequence.length_error().into());
+        }
+        names.push(known);
+    }
+    Ok(names)
 }
 
 fn value<'a, T: der::Decode<'a>>(extension: &'a Extension) -> Result<Marked<T>, ParseCertificateError> {

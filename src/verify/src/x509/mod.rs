@@ -3,8 +3,8 @@
 pub mod certificate;
 pub mod chain;
 pub mod distinguished_name;
-pub mod timestamping;
 pub mod extensions;
 pub mod revocation;
 pub mod revocation_sources;
+pub mod timestamping;
 mod walk;

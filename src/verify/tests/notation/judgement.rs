@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use assay_verify::Timestamp;
+use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::digest::Digest;
@@ -12,6 +13,7 @@ use assay_verify::judge::{
 };
 use assay_verify::limits::{MAX_REASON_LENGTH, MAX_SIGNATURES};
 use assay_verify::notation::statement::Checks;
+use assay_verify::policy::Conditions;
 use assay_verify::x509::certificate::Certificate;
 use proptest::prelude::*;
 
@@ -34,8 +36,9 @@ fn judge_image(
         needed,
         authorities,
         accept_unverified,
+        conditions: &Conditions::default(),
     };
-    judge(evidence, &subject, &requirement, now)
+    judge(evidence, &subject, &requirement, &Circumstances::at(now))
 }
 
 #[track_caller]
@@ -43,6 +46,7 @@ fn admitted(judgement: Judgement) -> Permit {
     match judgement {
         Judgement::Admit(permit) => permit,
         Judgement::Reject(rejection) => panic!("{}: {}", rejection.code, rejection.reason),
+        Judgement::Need(need) => panic!("{:?}", need.queries),
     }
 }
 
@@ -55,6 +59,7 @@ fn denied(judgement: Judgement) -> Rejection {
             rejection
         }
         Judgement::Admit(permit) => panic!("{permit:?}"),
+        Judgement::Need(need) => panic!("{:?}", need.queries),
     }
 }
 
@@ -300,8 +305,14 @@ fn one_digest_with_two_media_types_is_judged_apart() {
         needed: 1,
         authorities: &[("corp", CORP.authority())],
         accept_unverified: false,
+        conditions: &Conditions::default(),
     };
-    let judgement = judge(std::slice::from_ref(&*GOOD), &subject, &requirement, now());
+    let judgement = judge(
+        std::slice::from_ref(&*GOOD),
+        &subject,
+        &requirement,
+        &Circumstances::at(now()),
+    );
     assert_eq!(denied(judgement).code, Code::SubjectMismatch);
 }
 
@@ -318,6 +329,7 @@ fn a_changed_byte_admits_nothing_that_was_not_signed() {
         let evidence = [evidence(JWS, &changed, &image())];
         match judge_image(&evidence, 1, &authorities, false, now()) {
             Judgement::Reject(_) => denials += 1,
+            Judgement::Need(need) => panic!("{:?}", need.queries),
             Judgement::Admit(permit) => {
                 assert!(permit.rests_on().digests.contains(&Digest::sha256(&changed)));
                 assert_eq!(permit.interval().until, time(EXPIRY));

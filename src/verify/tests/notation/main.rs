@@ -1,6 +1,7 @@
 //! Signatures made in the test, so that the defect under test is visible.
 
 mod chains;
+mod conditions;
 mod envelopes;
 mod judgement;
 mod plugins;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use assay_verify::code::Code;
 use assay_verify::envelope::{AttributeName, Envelope, Format, VerifiedEnvelope};
-use assay_verify::notation::identity::TrustedIdentities;
+use assay_verify::notation::identity::{IdentityKinds, TrustedIdentities};
 use assay_verify::notation::plugin::{Consultation, PluginError, PluginFinding, UnavailablePlugin, consult};
 use assay_verify::notation::statement::{Checks, RevocationAction};
 use assay_verify::query::{Answered, Answers, PluginName, Query, Unanswered};
@@ -68,7 +68,7 @@ fn metadata(version: &str, capabilities: &[&str]) -> Json {
 /// Consults with a plugin of these capabilities until its verdict is asked for. Returns the request and the consultation
 /// on this verdict.
 fn hear(envelope: &VerifiedEnvelope, checks: &Checks, capabilities: &[&str], verdict: &Json) -> (Json, Consultation) {
-    let identities = TrustedIdentities::parse(&[ARN]).unwrap();
+    let identities = TrustedIdentities::parse(&[ARN], IdentityKinds::Standard).unwrap();
     let mut answers = Answers::default();
     let query = Query::PluginMetadata(name());
     assert_eq!(

@@ -1,21 +1,33 @@
 //! One signature under one statement: every step, every level.
 
+use std::collections::BTreeSet;
+
 use assay_verify::Timestamp;
+use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
 use assay_verify::crypto::EnvelopeAlgorithm;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
-use assay_verify::notation::signature::{SignatureJudgement, StepOutcome, verify};
+use assay_verify::notation::identity::{IdentityKinds, TrustedIdentities};
+use assay_verify::notation::signature::{Asked, NotVerified, SignatureJudgement, StepOutcome, verify};
 use assay_verify::notation::statement::{Action, Checks, RevocationAction};
 use assay_verify::notation::steps::{Failure, Interval, Step};
+use assay_verify::policy::Conditions;
+use assay_verify::query::{PluginName, Query};
 use assay_verify::x509::certificate::Certificate;
 use rcgen::{CrlDistributionPoint, CustomExtension};
 
 use crate::support::*;
 
 fn judge_at(signature: &Signature, trust: &Trust, now: Timestamp) -> SignatureJudgement {
-    verify(signature, &image(), trust.terms(), &trust.stores, now)
+    let asked = Asked {
+        image: &image(),
+        terms: trust.terms(),
+        stores: &trust.stores,
+        conditions: &Conditions::default(),
+    };
+    verify(signature, &asked, &Circumstances::at(now))
 }
 
 fn judge(signature: &Signature, trust: &Trust) -> SignatureJudgement {
@@ -24,8 +36,17 @@ fn judge(signature: &Signature, trust: &Trust) -> SignatureJudgement {
 
 /// The step that ended it, and the code; or nothing.
 fn rejected(judgement: &SignatureJudgement) -> Option<(Step, Code)> {
-    let rejected = judgement.result.as_ref().err()?;
-    Some((rejected.step, rejected.code()))
+    match judgement.result.as_ref().err()? {
+        NotVerified::Rejected(rejected) => Some((rejected.step, rejected.code())),
+        NotVerified::Needs(queries) => panic!("{queries:?}"),
+    }
+}
+
+fn failure_of(judgement: &SignatureJudgement) -> &Failure {
+    match &judgement.result {
+        Err(NotVerified::Rejected(rejected)) => &rejected.failure,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn outcome(judgement: &SignatureJudgement, step: Step) -> &StepOutcome {
@@ -132,7 +153,7 @@ fn denies_a_chain_that_no_store_anchors() {
 #[test]
 fn the_scheme_chooses_the_kind_of_store() {
     let by_authority = evidence(JWS, &jws().by_signing_authority().envelope(), &image());
-    let failure = |signature: &Signature, trust: &Trust| judge(signature, trust).result.unwrap_err().failure;
+    let failure = |signature: &Signature, trust: &Trust| failure_of(&judge(signature, trust)).clone();
     assert!(matches!(
         failure(&by_authority, &trust()),
         Failure::NoTrustStoreForScheme { .. }
@@ -152,7 +173,7 @@ fn every_named_store_must_exist() {
     trust.names.push("ca:absent".parse().unwrap());
     let judgement = judge(&good(), &trust);
     assert_eq!(rejected(&judgement), Some((Step::Authenticity, Code::UntrustedSigner)));
-    let failure = judgement.result.unwrap_err().failure;
+    let failure = failure_of(&judgement);
     assert_eq!(failure.to_string(), "the trust store ca:absent does not exist");
     // A store that no statement names anchors nothing.
     let stranger = ca("other").self_signed(&*ROOT_KEY).unwrap();
@@ -254,26 +275,26 @@ fn denies_a_critical_attribute_that_nobody_understands() {
 }
 
 #[test]
-fn denies_a_signature_that_asks_for_a_plugin() {
+fn a_plugin_is_asked_only_about_a_signature_that_is_anchored() {
     let mut jws = jws();
     jws.protected["io.cncf.notary.verificationPlugin"] = "com.example.plugin".into();
     jws.mark_critical("io.cncf.notary.verificationPlugin");
-    let judgement = judge(
-        &evidence(JWS, &jws.envelope(), &image()),
-        &trust().checks(Checks::AUDIT),
-    );
+    let signature = evidence(JWS, &jws.envelope(), &image());
+    let plugin: PluginName = "com.example.plugin".parse().unwrap();
+    let metadata = Query::PluginMetadata(plugin.clone());
+    let anchored = judge(&signature, &trust());
     assert_eq!(
-        rejected(&judgement),
-        Some((Step::Attributes, Code::SignatureUnsupported))
+        anchored.result.unwrap_err(),
+        NotVerified::Needs(BTreeSet::from([metadata]))
     );
-    assert_eq!(
-        judgement.result.unwrap_err().failure,
-        Failure::Plugin("com.example.plugin".into())
-    );
+    let stranger = ca("other").self_signed(&*ROOT_KEY).unwrap();
+    let unanchored = judge(&signature, &Trust::anchored_by(stranger.der()).checks(Checks::AUDIT));
+    assert_eq!(rejected(&unanchored), Some((Step::Plugin, Code::SignatureUnsupported)));
+    assert_eq!(failure_of(&unanchored), &Failure::PluginNotAsked(plugin));
 }
 
 #[test]
-fn a_certificate_that_names_a_revocation_source_has_an_unknown_status() {
+fn a_certificate_that_names_a_revocation_source_is_asked_for() {
     // authorityInfoAccess with one OCSP responder, and with an issuer's certificate only.
     let access = |method: u8| {
         let uri = b"http://ocsp.example";
@@ -297,31 +318,30 @@ fn a_certificate_that_names_a_revocation_source_has_an_unknown_status() {
     let mut with_crl_of_the_root = ChainParts::with_intermediate();
     with_crl_of_the_root.root.crl_distribution_points.push(crl());
 
-    let unknown = Some((Step::Revocation, Code::RevocationUnknown));
-    for (parts, expected) in [
-        (with_crl, unknown),
-        (with_crl_above, unknown),
-        (with_ocsp, unknown),
-        (with_ca_issuers, None),
+    for (parts, asked) in [
+        (with_crl, true),
+        (with_crl_above, true),
+        (with_ocsp, true),
+        (with_ca_issuers, false),
         // Nobody but itself could revoke a root.
-        (with_crl_of_the_root, None),
+        (with_crl_of_the_root, false),
     ] {
         let chain = parts.build();
         let signature = evidence(JWS, &Jws::new(EnvelopeAlgorithm::Es256, &chain).envelope(), &image());
-        let trust = Trust::anchored_by(chain.last().unwrap());
-        assert_eq!(rejected(&judge(&signature, &trust)), expected);
-        let trust = trust.checks(logging(Step::Revocation));
-        let logged = judge(&signature, &trust);
-        assert_eq!(rejected(&logged), None);
-        assert_eq!(
-            matches!(outcome(&logged, Step::Revocation), StepOutcome::Logged(_)),
-            expected.is_some()
-        );
+        for checks in [Checks::STRICT, logging(Step::Revocation)] {
+            let judgement = judge(&signature, &Trust::anchored_by(chain.last().unwrap()).checks(checks));
+            let needs = matches!(judgement.result, Err(NotVerified::Needs(_)));
+            assert_eq!((needs, judgement.result.is_ok()), (asked, !asked));
+            assert_eq!(
+                matches!(outcome(&judgement, Step::Revocation), StepOutcome::Needs(_)),
+                asked
+            );
+        }
         let skipping = Checks {
             revocation: RevocationAction::Skip,
             ..Checks::STRICT
         };
-        let skipped = judge(&signature, &trust.checks(skipping));
+        let skipped = judge(&signature, &Trust::anchored_by(chain.last().unwrap()).checks(skipping));
         assert_eq!(rejected(&skipped), None);
         assert_eq!(outcome(&skipped, Step::Revocation), &StepOutcome::Skipped);
     }
@@ -363,10 +383,7 @@ fn denies_when_the_manifest_refers_to_another_image() {
     };
     let judgement = judge(&evidence(JWS, &jws().envelope(), &other), &trust());
     assert_eq!(rejected(&judgement), Some((Step::Subject, Code::SubjectMismatch)));
-    assert!(matches!(
-        judgement.result.unwrap_err().failure,
-        Failure::ManifestSubject { .. }
-    ));
+    assert!(matches!(failure_of(&judgement), Failure::ManifestSubject { .. }));
 }
 
 #[test]
@@ -396,7 +413,7 @@ fn names_from_certificates_are_shown_escaped() {
     let signature = evidence(JWS, &Jws::new(EnvelopeAlgorithm::Es256, &chain).envelope(), &image());
     for trust in [Trust::anchored_by(&chain[1]), trust()] {
         let judgement = judge_at(&signature, &trust, time("2028-01-01T00:00:00Z"));
-        let mut shown = judgement.result.unwrap_err().failure.to_string();
+        let mut shown = failure_of(&judgement).to_string();
         for report in &judgement.steps {
             if let StepOutcome::Passed(detail) = &report.outcome {
                 shown.push_str(detail);
@@ -404,5 +421,45 @@ fn names_from_certificates_are_shown_escaped() {
         }
         assert!(shown.chars().all(|character| matches!(character, ' '..='~')), "{shown}");
         assert!(shown.contains("u{202e}"), "{shown}");
+    }
+}
+
+/// For certificates that no distinguished name of the specification can name.
+#[test]
+fn recognises_a_signer_by_its_certificate_its_key_or_an_alternative_name() {
+    let mut parts = ChainParts::default();
+    parts.leaf.distinguished_name = rcgen::DistinguishedName::new();
+    parts.leaf.subject_alt_names = vec![
+        rcgen::SanType::DnsName("Build.corp.example".try_into().unwrap()),
+        rcgen::SanType::URI("spiffe://corp/build".try_into().unwrap()),
+        rcgen::SanType::Rfc822Name("build@corp.example".try_into().unwrap()),
+        rcgen::SanType::IpAddress([127, 0, 0, 1].into()),
+    ];
+    let chain = parts.build();
+    let signature = evidence(JWS, &Jws::new(EnvelopeAlgorithm::Es256, &chain).envelope(), &image());
+    let certificate = Certificate::from_der(&chain[0]).unwrap();
+    let key = Digest::sha256(certificate.subject_public_key_info_der());
+    let other = Digest::sha256(b"other");
+    for (identity, recognised) in [
+        (format!("x509.sha256: {}", certificate.fingerprint()), true),
+        (format!("x509.spki: {}", key.hex()), true),
+        ("x509.san.dns: build.CORP.example".to_owned(), true),
+        ("x509.san.uri: spiffe://corp/build".to_owned(), true),
+        ("x509.san.email: build@corp.example".to_owned(), true),
+        (format!("x509.sha256: {}", other.hex()), false),
+        (format!("x509.spki: {}", certificate.fingerprint()), false),
+        ("x509.san.dns: corp.example".to_owned(), false),
+        ("x509.san.dns: *.corp.example".to_owned(), false),
+        ("x509.san.uri: build.corp.example".to_owned(), false),
+        ("x509.san.email: build.corp.example".to_owned(), false),
+        ("x509.subject: C=US, ST=WA, O=Corp".to_owned(), false),
+    ] {
+        let mut trust = Trust::anchored_by(&chain[1]);
+        trust.identities = TrustedIdentities::parse(&[&identity], IdentityKinds::Extended).unwrap();
+        let expected = (!recognised).then_some((Step::Identity, Code::IdentityMismatch));
+        assert_eq!(rejected(&judge(&signature, &trust)), expected, "{identity}");
+        // Elsewhere these kinds belong to plugins.
+        trust.identities = TrustedIdentities::parse(&[&identity], IdentityKinds::Standard).unwrap();
+        assert!(rejected(&judge(&signature, &trust)).is_some(), "{identity}");
     }
 }

@@ -12,6 +12,7 @@ use assay_verify::judge::AuthorityTerms;
 use assay_verify::notation::identity::TrustedIdentities;
 use assay_verify::notation::signature::Terms;
 use assay_verify::notation::statement::{Checks, TrustStoreKind, TrustStoreName};
+use assay_verify::notation::trust_policy::VerifyTimestamp;
 use assay_verify::notation::trust_store::{TrustStore, TrustStores};
 use assay_verify::x509::certificate::Certificate;
 use aws_lc_rs::rand::SystemRandom;
@@ -457,6 +458,7 @@ impl Trust {
     pub(crate) fn terms(&self) -> Terms<'_> {
         Terms {
             checks: &self.checks,
+            verify_timestamp: VerifyTimestamp::Always,
             trust_stores: &self.names,
             identities: &self.identities,
         }

@@ -1,6 +1,6 @@
 //! Lists of trusted identities, names of trust stores and of authorities.
 
-use assay_verify::notation::identity::TrustedIdentities;
+use assay_verify::notation::identity::{IdentityKinds, TrustedIdentities};
 use assay_verify::notation::statement::TrustStoreName;
 use assay_verify::policy::AuthorityName;
 
@@ -53,7 +53,14 @@ pub fn check(input: &[u8]) -> String {
             Err(error) => shown::line(&error.to_string()),
         }
     }
-    match TrustedIdentities::parse(&lines) {
+    match TrustedIdentities::parse(&lines, IdentityKinds::Extended) {
+        Ok(identities) => assert!(identities.texts().eq(lines.iter().copied())),
+        Err(problems) => problems
+            .iter()
+            .take(4)
+            .for_each(|problem| drop(shown::error(&problem.error))),
+    }
+    match TrustedIdentities::parse(&lines, IdentityKinds::Standard) {
         Ok(identities) => {
             assert!(identities.texts().eq(lines));
             let TrustedIdentities::Listed(list) = identities else {

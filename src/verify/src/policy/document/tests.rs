@@ -1,5 +1,7 @@
 //! The policy document: what it may say, and what it says when it may not.
 
+use std::time::Duration;
+
 use super::*;
 
 const HEAD: &str = "version = 1\nunmatched = \"deny\"\n";
@@ -61,7 +63,7 @@ unmatched = "deny"
 
 [authority.corp]
 type = "notation"
-trust_stores = ["ca:corp"]
+trust_stores = ["ca:corp", "tsa:corp"]
 trusted_identities = ["x509.subject: C=US, ST=WA, O=Corp, CN=release"]
 level = "strict"
 override = {{ revocation = "skip" }}
@@ -82,6 +84,10 @@ images = ["registry.corp.example/prod/**", "alpine"]
 require = {{ at_least = 1, of = ["corp", "folder"] }}
 mode = "audit"
 on_inconclusive = "admit_if_seen"
+revocation_grace = "36h"
+minimum_signing_time = "2026-01-31T00:00:00Z"
+annotations = {{ build = "release" }}
+accept_platform_signatures = true
 accept_unverified = true
 
 [[rule]]
@@ -97,7 +103,18 @@ deny = "withdrawn after incident 4711"
     assert_eq!(names, ["node essentials", "production", "never"]);
     let production = &policy.rules()[1];
     assert_eq!(production.mode(), Mode::Audit);
-    assert_eq!(production.on_inconclusive(), OnInconclusive::AdmitIfSeen);
+    let conditions = production.conditions().unwrap();
+    assert_eq!(conditions.revocation_grace, Duration::from_secs(36 * 3600));
+    assert_eq!(
+        conditions.minimum_signing_time,
+        Some("2026-01-31T00:00:00Z".parse().unwrap())
+    );
+    assert_eq!(
+        conditions.annotations,
+        BTreeMap::from([("build".into(), "release".into())])
+    );
+    assert_eq!(conditions.without_grace().revocation_grace, Duration::ZERO);
+    assert!(production.accepts_platform_signatures());
     assert!(production.accepts_unverified());
     let Effect::Require { requirement, .. } = production.effect() else {
         panic!("{production:?}");
@@ -143,7 +160,7 @@ unmatchd = "deny"
 
 [authority.corp]
 type = "notation"
-trust_stores = ["tsa:corp"]
+trust_stores = ["tls:corp"]
 trusted_identities = ["x509.subject: C=US, O=Corp"]
 level = "strict"
 
@@ -166,8 +183,7 @@ mode = "audit"
 policy.toml:1:11: error: version 2 is not supported: expected 1
 policy.toml:2:1: error: unknown key "unmatchd"
   help: expected one of: version, unmatched, authority, rule
-policy.toml:6:17: error: this version does not verify timestamps: the trust store "tsa:corp" cannot be used
-  help: remove it: signatures are then judged by the validity of their certificates now
+policy.toml:6:17: error: unsupported trust store type tls: expected ca, signingAuthority or tsa
 policy.toml:7:23: error: trusted identity "x509.subject: C=US, O=Corp": the attribute ST is mandatory: a name needs C, ST and O
 policy.toml:11:8: error: authorities of type "cosign" are not supported by this version
   help: the supported type is "notation"
@@ -300,14 +316,42 @@ fn settings_of_evidence_need_a_requirement() {
 }
 
 #[test]
+fn conditions_say_what_they_mean_or_are_refused() {
+    let check_conditions = |conditions: &str, expected: &[&str]| {
+        check_rule(
+            &format!("images = [\"alpine\"]\nrequire = {{ all = [\"corp\"] }}\n{conditions}"),
+            expected,
+        );
+    };
+    let seen = "on_inconclusive = \"admit_if_seen\"";
+    check_conditions(seen, &["changes nothing without revocation_grace"]);
+    check_conditions(
+        "revocation_grace = \"24h\"",
+        &["revocation_grace has no meaning without on_inconclusive"],
+    );
+    for grace in ["", "24", "-1h", "0s", "91d", "1y", "soon"] {
+        check_conditions(
+            &format!("{seen}\nrevocation_grace = \"{grace}\""),
+            &["expected a duration of 1 s to 90 days"],
+        );
+    }
+    for time in ["", "2026-01-31", "2026-01-31T00:00:00", "yesterday"] {
+        check_conditions(
+            &format!("minimum_signing_time = \"{time}\""),
+            &["expected a time such as"],
+        );
+    }
+    check_conditions("annotations = {}", &["annotations has 0 keys"]);
+    check_conditions("annotations = { a = 1 }", &["annotation \"a\" must be text"]);
+    check_conditions("annotations = { \"io.cncf.notary.x\" = \"1\" }", &["is reserved"]);
+    check_conditions("accept_platform_signatures = 1", &["must be true or false"]);
+}
+
+#[test]
 fn refuses_what_this_version_cannot_do() {
     check_rule(
-        "images = [\"alpine\"]\nrequire = { all = [\"corp\"] }\nrevocation_grace = \"24h\"\nnamespaces = [\"x\"]\ntags = [\"v1\"]",
-        &[
-            "does not check revocation",
-            "does not know the namespace",
-            "a tag says nothing reliable",
-        ],
+        "images = [\"alpine\"]\nrequire = { all = [\"corp\"] }\nnamespaces = [\"x\"]\ntags = [\"v1\"]",
+        &["does not know the namespace", "a tag says nothing reliable"],
     );
     check_authority("type = \"sigstore\"", &["authority type \"sigstore\" is unknown"]);
     check_authority("", &["authority corp is missing its type"]);
