@@ -25,6 +25,18 @@ pub(super) fn advice(verdict: &Verdict, authorities: &[AuthorityReport]) -> Vec<
 
 fn sentence(code: Code) -> &'static str {
     match code {
+        Code::AnnotationMismatch => "Sign the image again, with the annotations that the rule asks for.",
+        Code::CertificateRevoked => {
+            "Do not run this image until it is known why: its signer's certificate was revoked. Have it signed again."
+        }
+        Code::PluginRefused => "The plugin refuses the signature: its reason says why.",
+        Code::PluginUnavailable => "Install the plugin, and name it in config.toml: [plugin.NAME] path = \"…\".",
+        Code::SignatureTooOld => {
+            "Sign the image again, with a timestamp of an authority that the trust policy names: the rule has a minimum \
+             signing time."
+        }
+        Code::TimestampInvalid => "Sign the image again, with a timestamp of an authority in the trust store.",
+        Code::TimestampRequired => "Sign the image again with notation sign --timestamp-url, as the trust policy asks.",
         Code::CertificateExpired => {
             "Sign the image again with a certificate that is valid now; check the node's clock first."
         }
@@ -51,13 +63,13 @@ fn sentence(code: Code) -> &'static str {
         }
         Code::RequestMalformed => "Ask with a reference and its digest, e.g. registry.example/app@sha256:…",
         Code::RevocationUnknown => {
-            "The certificate names a revocation source, which this version cannot ask: set revocation to log or skip in \
-             the authority's override, knowingly."
+            "Let the node reach the certificate authority's revocation endpoint ([revocation] in config.toml), or bring its \
+             CRL as a file into the folder revocation beside the policy."
         }
         Code::SignatureExpired => "Sign the image again, with a later expiry or none.",
         Code::SignatureInvalid => "The signature is damaged or forged: sign the image again.",
         Code::SignatureUnsupported => {
-            "Sign without the plugin or the critical attributes that assayd does not understand."
+            "Sign without the critical attributes that nobody here understands, or install the plugin that does."
         }
         Code::SubjectMismatch => "The signature is for another artifact: sign this digest.",
         Code::Unsigned => "Sign this digest and push the signature to the same repository; no reload is needed.",

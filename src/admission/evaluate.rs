@@ -4,18 +4,23 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::circumstances::Circumstances;
+use assay_verify::code::Code;
 use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
-use assay_verify::judge::{self, AuthorityReport, Findings, Judgement, Requirement, Subject};
-use assay_verify::limits::{DENIAL_LIFETIME, GATHER_DEADLINE, MAX_VERDICT_LIFETIME};
+use assay_verify::judge::{self, AuthorityReport, Findings, Judgement, Permit, Progress, Requirement, Subject};
+use assay_verify::limits::{DENIAL_LIFETIME, GATHER_DEADLINE, MAX_QUERY_ROUNDS, MAX_VERDICT_LIFETIME};
 use assay_verify::notation::steps;
-use assay_verify::policy::{self, Effect, Rule};
+use assay_verify::platform::NodePlatform;
+use assay_verify::policy::{self, Conditions, Effect, Rule};
+use assay_verify::query::Answers;
 use jiff::SignedDuration;
 use tracing::debug;
 
 use super::advice::advice;
 use super::pipeline::{self, ByRules, CacheState, Inner, decide_by_rules};
 use super::question::Question;
+use super::respondents::Respondents;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::cache::verdicts::Interval;
 use crate::fetch::{FetchError, Skipped, Summary};
@@ -53,7 +58,7 @@ pub(super) struct Evaluation {
     pub(super) interval: Interval,
 }
 
-/// Judges an image under a rule that demands evidence: by what is stored, then by what the registry has.
+/// Judges an image under a rule that demands evidence.
 pub(super) async fn online(
     world: &Inner,
     snapshot: &Arc<TrustSnapshot>,
@@ -61,14 +66,105 @@ pub(super) async fn online(
     question: &Question,
     now: Timestamp,
 ) -> Evaluation {
-    // Stored evidence that still admits needs no request: it is judged from its bytes, so it proves itself again. With
-    // nothing stored this is the judgement without evidence, which only a rule that accepts the unverified passes.
-    let mut kept = world.evidence.load(&question.repository, &question.descriptor).await;
-    let mut judging = Judging::new(snapshot.clone(), rule.clone(), question.clone(), now);
-    if judging.add(kept.clone()).await {
-        return conclude(snapshot, rule, judging.conclude(), None, CacheState::Evidence, now);
+    let gathered = gather(world, snapshot, rule, question, now).await;
+    let unsigned = !matches!(gathered.judgement, Judgement::Admit(_));
+    if unsigned && rule.accepts_platform_signatures() && question.descriptor.media_type.is_index() {
+        return platforms(world, snapshot, rule, question, now, gathered).await;
     }
-    kept.retain(|signature| judging.findings.rests_on(signature.manifest().digest()));
+    conclude(snapshot, rule, gathered, now)
+}
+
+/// What was found about an image.
+struct Gathered {
+    judgement: Judgement,
+    /// What the search for signatures came to, where there was one.
+    summary: Option<Summary>,
+    cache: CacheState,
+}
+
+/// Judges an index by the signatures on its children, because the index itself has none that suffices: every child that
+/// this node could run is an image that the rule has to admit.
+async fn platforms(
+    world: &Inner,
+    snapshot: &Arc<TrustSnapshot>,
+    rule: &Rule,
+    question: &Question,
+    now: Timestamp,
+    index: Gathered,
+) -> Evaluation {
+    let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
+    let node = NodePlatform::new(std::env::consts::OS, std::env::consts::ARCH);
+    let listed = world
+        .registries
+        .runnable_children(&question.repository, &question.descriptor, &node, &budget)
+        .await;
+    let children = match listed {
+        Ok(Ok(children)) => children,
+        // What is wrong with the index is worth less than why it is not signed.
+        Ok(Err(error)) => {
+            debug!("{}: {error}", question.descriptor.digest);
+            return conclude(snapshot, rule, index, now);
+        }
+        Err(error) => {
+            let incomplete = Gathered {
+                summary: Some(not_begun(error)),
+                ..index
+            };
+            return conclude(snapshot, rule, incomplete, now);
+        }
+    };
+    let mut permits = Vec::with_capacity(children.children().len());
+    for child in children.children() {
+        let question = Question {
+            descriptor: child.clone(),
+            ..question.clone()
+        };
+        let gathered = gather(world, snapshot, rule, &question, now).await;
+        match gathered.judgement {
+            Judgement::Admit(permit) => permits.push(permit),
+            _ => {
+                let mut evaluation = conclude(snapshot, rule, gathered, now);
+                evaluation.explanation.verdict.outcome =
+                    evaluation.explanation.verdict.outcome.explained(|reason| {
+                        format!("the index is not signed, nor its child {}: {reason}", child.digest)
+                    });
+                return evaluation;
+            }
+        }
+    }
+    let judgement = match Permit::of_every_child(&children, &permits) {
+        Some(permit) => Judgement::Admit(permit),
+        None => index.judgement,
+    };
+    let whole = Gathered {
+        judgement,
+        summary: None,
+        cache: CacheState::Gathered,
+    };
+    conclude(snapshot, rule, whole, now)
+}
+
+/// Finds what there is about an image: by what is stored, then by what the registry has.
+async fn gather(
+    world: &Inner,
+    snapshot: &Arc<TrustSnapshot>,
+    rule: &Rule,
+    question: &Question,
+    now: Timestamp,
+) -> Gathered {
+    // Stored evidence that still admits needs no request to a registry: it is judged from its bytes, so it proves itself
+    // again. With nothing stored this is the judgement without evidence, which only a rule that accepts the unverified
+    // passes.
+    let mut kept = world.evidence.load(&question.repository, &question.descriptor).await;
+    let mut judging = Judging::new(&world.respondents, Arguments::new(snapshot, rule, question, now));
+    if judging.add(kept.clone(), Seen::Before).await {
+        return Gathered {
+            judgement: judging.conclude().await,
+            summary: None,
+            cache: CacheState::Evidence,
+        };
+    }
+    kept.retain(|signature| judging.rests_on(signature));
 
     let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
     let mut search = match world
@@ -78,27 +174,29 @@ pub(super) async fn online(
     {
         Ok(search) => search,
         Err(error) => {
-            return conclude(
-                snapshot,
-                rule,
-                judging.conclude(),
-                Some(not_begun(error)),
-                CacheState::Gathered,
-                now,
-            );
+            return Gathered {
+                judgement: judging.conclude().await,
+                summary: Some(not_begun(error)),
+                cache: CacheState::Gathered,
+            };
         }
     };
     while let Some(batch) = search.next_batch(|digest| judging.knows(digest)).await {
-        let enough = judging.add(batch.signatures.clone()).await;
+        let enough = judging.add(batch.signatures.clone(), Seen::Now).await;
         // What satisfied nothing is dropped with its batch, and its share of the memory goes back.
-        let good = |signature: &&Signature| judging.findings.rests_on(signature.manifest().digest());
-        kept.extend(batch.signatures.iter().filter(good).cloned());
+        kept.extend(
+            batch
+                .signatures
+                .iter()
+                .filter(|signature| judging.rests_on(signature))
+                .cloned(),
+        );
         if enough {
             break;
         }
     }
     let summary = search.finish();
-    let judgement = judging.conclude();
+    let judgement = judging.conclude().await;
     if let Judgement::Admit(permit) = &judgement {
         // Persisting follows judging, and keeps only what the permit rests on: junk never fills the store.
         kept.retain(|signature| permit.rests_on().digests.contains(signature.manifest().digest()));
@@ -110,35 +208,46 @@ pub(super) async fn online(
             debug!("the evidence of {} is not kept: {error}", question.repository);
         }
     }
-    conclude(snapshot, rule, judgement, Some(summary), CacheState::Gathered, now)
+    Gathered {
+        judgement,
+        summary: Some(summary),
+        cache: CacheState::Gathered,
+    }
 }
 
-/// A judgement under way, with everything it needs to go on on another thread.
-struct Judging {
+/// Whether evidence was stored, because an earlier judgement rested on it, or has just been gathered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Before,
+    Now,
+}
+
+/// A judgement under way.
+struct Judging<'w> {
+    respondents: &'w Respondents,
     arguments: Arc<Arguments>,
     findings: Findings,
+    answers: Answers,
     seen: HashSet<Digest>,
 }
 
+/// What does not change while an image is judged.
 struct Arguments {
     snapshot: Arc<TrustSnapshot>,
     rule: Rule,
     question: Question,
+    /// What the rule asks of evidence that was never seen before: nothing is stretched.
+    without_grace: Conditions,
     now: Timestamp,
 }
 
-impl Judging {
-    fn new(snapshot: Arc<TrustSnapshot>, rule: Rule, question: Question, now: Timestamp) -> Self {
-        let arguments = Arguments {
-            snapshot,
-            rule,
-            question,
-            now,
-        };
-        let findings = arguments.with_requirement(Findings::new);
+impl<'w> Judging<'w> {
+    fn new(respondents: &'w Respondents, arguments: Arguments) -> Self {
         Self {
+            respondents,
+            findings: arguments.with_requirement(Seen::Now, Findings::new),
             arguments: Arc::new(arguments),
-            findings,
+            answers: Answers::default(),
             seen: HashSet::new(),
         }
     }
@@ -148,37 +257,79 @@ impl Judging {
         self.seen.contains(signature)
     }
 
-    /// Judges more signatures, on a thread for blocking work: a hostile image with a hundred long chains must not hold up
-    /// the others. Returns whether there are enough good ones now.
-    async fn add(&mut self, signatures: Vec<Signature>) -> bool {
+    /// Whether the judgement rests on a signature so far, or may once the world has answered.
+    fn rests_on(&self, signature: &Signature) -> bool {
+        self.findings.rests_on(signature.manifest().digest())
+    }
+
+    /// Judges more signatures, and asks the world for what they lack. Returns whether there are enough good ones now.
+    async fn add(&mut self, signatures: Vec<Signature>, seen: Seen) -> bool {
         self.seen
             .extend(signatures.iter().map(|signature| signature.manifest().digest().clone()));
-        let (arguments, mut findings) = (self.arguments.clone(), self.findings.clone());
+        let mut progress = self
+            .judge(seen, move |findings, subject, requirement, circumstances| {
+                findings.add(&signatures, subject, requirement, circumstances)
+            })
+            .await;
+        for _ in 0..MAX_QUERY_ROUNDS {
+            let Progress::Needs(queries) = progress else { break };
+            self.answers
+                .extend(self.respondents.answer(queries, self.arguments.now).await);
+            progress = self.judge(seen, Findings::answer).await;
+        }
+        progress == Progress::Enough
+    }
+
+    /// Judges on a thread for blocking work: a hostile image with a hundred long chains must not hold up the others.
+    async fn judge(
+        &mut self,
+        seen: Seen,
+        step: impl FnOnce(&mut Findings, &Subject<'_>, &Requirement<'_>, &Circumstances<'_>) -> Progress + Send + 'static,
+    ) -> Progress {
+        let arguments = self.arguments.clone();
+        let (mut findings, answers) = (std::mem::take(&mut self.findings), std::mem::take(&mut self.answers));
         let judge = move || {
-            let enough = arguments.with_requirement(|requirement| {
-                findings.add(&signatures, &arguments.subject(), requirement, arguments.now)
+            let progress = arguments.with_requirement(seen, |requirement| {
+                let circumstances = arguments.circumstances(&answers);
+                step(&mut findings, &arguments.subject(), requirement, &circumstances)
             });
-            (enough, findings)
+            (progress, findings, answers)
         };
         match tokio::task::spawn_blocking(judge).await {
-            Ok((enough, findings)) => {
+            Ok((progress, findings, answers)) => {
                 self.findings = findings;
-                enough
+                self.answers = answers;
+                progress
             }
             // The flight ends with the panic of its judge, and every asker is denied.
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             // The runtime ends, and with it whoever waits for the answer.
-            Err(_) => false,
+            Err(_) => Progress::NotEnough,
         }
     }
 
-    fn conclude(self) -> Judgement {
-        self.arguments
-            .with_requirement(|requirement| self.findings.conclude(&self.arguments.subject(), requirement))
+    /// Ends the judgement. What the world said and was found to be signed by those who may is kept, whatever came of it:
+    /// that a certificate is revoked is worth as much as that it is not.
+    async fn conclude(self) -> Judgement {
+        self.respondents.keep(self.findings.proven()).await;
+        let arguments = self.arguments;
+        arguments.with_requirement(Seen::Now, |requirement| {
+            self.findings.conclude(&arguments.subject(), requirement)
+        })
     }
 }
 
 impl Arguments {
+    fn new(snapshot: &Arc<TrustSnapshot>, rule: &Rule, question: &Question, now: Timestamp) -> Self {
+        Self {
+            snapshot: snapshot.clone(),
+            rule: rule.clone(),
+            question: question.clone(),
+            without_grace: rule.conditions().map(Conditions::without_grace).unwrap_or_default(),
+            now,
+        }
+    }
+
     fn subject(&self) -> Subject<'_> {
         Subject {
             repository: &self.question.repository,
@@ -186,7 +337,15 @@ impl Arguments {
         }
     }
 
-    fn with_requirement<T>(&self, use_it: impl FnOnce(&Requirement<'_>) -> T) -> T {
+    fn circumstances<'a>(&'a self, answers: &'a Answers) -> Circumstances<'a> {
+        Circumstances {
+            now: self.now,
+            answers,
+            local: &self.snapshot.revocation,
+        }
+    }
+
+    fn with_requirement<T>(&self, seen: Seen, use_it: impl FnOnce(&Requirement<'_>) -> T) -> T {
         // A rule without a requirement demands nothing, and nothing is never enough.
         let asked = match self.rule.effect() {
             Effect::Require { requirement, .. } => Some(requirement),
@@ -201,6 +360,10 @@ impl Arguments {
             needed: asked.map_or(0, policy::Requirement::needed),
             authorities: &authorities,
             accept_unverified: self.rule.accepts_unverified(),
+            conditions: match seen {
+                Seen::Before => self.rule.conditions().unwrap_or(&self.without_grace),
+                Seen::Now => &self.without_grace,
+            },
         })
     }
 }
@@ -215,15 +378,18 @@ pub fn offline(
     match decide_by_rules(snapshot, question) {
         ByRules::Decided(verdict) => Explanation::without_evidence(verdict),
         ByRules::Evidence(rule) => {
-            let arguments = Arguments {
-                snapshot: snapshot.clone(),
-                rule: rule.clone(),
-                question: question.clone(),
-                now,
+            let arguments = Arguments::new(snapshot, rule, question, now);
+            let nobody_asked = Answers::default();
+            let circumstances = arguments.circumstances(&nobody_asked);
+            let judgement = arguments.with_requirement(Seen::Now, |requirement| {
+                judge::judge(signatures, &arguments.subject(), requirement, &circumstances)
+            });
+            let gathered = Gathered {
+                judgement,
+                summary: None,
+                cache: CacheState::Gathered,
             };
-            let judgement = arguments
-                .with_requirement(|requirement| judge::judge(signatures, &arguments.subject(), requirement, now));
-            conclude(snapshot, rule, judgement, None, CacheState::Gathered, now).explanation
+            conclude(snapshot, rule, gathered, now).explanation
         }
     }
 }
@@ -240,14 +406,12 @@ fn not_begun(error: FetchError) -> Summary {
 
 /// Makes a verdict of a judgement. What could not be fetched might have satisfied the rule: then the denial says so, and
 /// is inconclusive, not a rejection.
-fn conclude(
-    snapshot: &TrustSnapshot,
-    rule: &Rule,
-    judgement: Judgement,
-    summary: Option<Summary>,
-    cache: CacheState,
-    now: Timestamp,
-) -> Evaluation {
+fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Timestamp) -> Evaluation {
+    let Gathered {
+        judgement,
+        summary,
+        cache,
+    } = gathered;
     let (skipped, incomplete) = summary
         .map(|summary| (summary.skipped, summary.incomplete))
         .unwrap_or_default();
@@ -260,6 +424,16 @@ fn conclude(
                 Outcome::Admit(Ground::Evidence(Arc::new(permit))),
                 authorities,
                 interval,
+            )
+        }
+        // Somebody has to be asked, and was not reached in the rounds that there are, or there is nobody to ask.
+        (Judgement::Need(need), _) => {
+            let names: Vec<_> = need.queries.iter().map(ToString::to_string).take(3).collect();
+            let reason = format!("not asked: {}", names.join("; "));
+            (
+                Denial::new(Code::RevocationUnknown, reason).under(rule.mode()),
+                need.reports,
+                denial_interval(now),
             )
         }
         (Judgement::Reject(rejection), Some(error)) => (

@@ -12,6 +12,7 @@ mod evaluate;
 pub mod events;
 mod pipeline;
 mod question;
+pub mod respondents;
 mod verdict;
 
 pub use evaluate::{Explanation, offline};

@@ -11,6 +11,7 @@ use assay_verify::limits::{
     GATHER_DEADLINE, MAX_CACHED_VERDICTS, MAX_CONCURRENT_GATHERS, MAX_POLICY_CHANGES, STALE_GATHER, VERIFY_DEADLINE,
 };
 use assay_verify::policy::{self, Rule};
+use assay_verify::query::QueryId;
 use assay_verify::untrusted::Untrusted;
 use tokio::sync::watch;
 use tokio::time::timeout_at;
@@ -20,6 +21,7 @@ use uuid::Uuid;
 use super::evaluate::{self, Evaluation, Explanation};
 use super::events;
 use super::question::{Hook, Question, QuestionError};
+use super::respondents::Respondents;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::cache::evidence::{EvidenceStore, NotStored};
 use crate::cache::single_flight::{Flight, FlightError, SingleFlight};
@@ -105,6 +107,7 @@ pub(super) struct Inner {
     pub(super) trust: Arc<TrustState>,
     pub(super) registries: Client,
     pub(super) evidence: EvidenceStore,
+    pub(super) respondents: Respondents,
     pub(super) clock: Clock,
     verdicts: VerdictCache<Arc<Verdict>>,
     flights: SingleFlight<VerdictKey, Answer>,
@@ -114,11 +117,18 @@ pub(super) struct Inner {
 
 impl Admission {
     /// Joins the parts of the pipeline.
-    pub fn new(trust: Arc<TrustState>, registries: Client, evidence: EvidenceStore, clock: Clock) -> Self {
+    pub fn new(
+        trust: Arc<TrustState>,
+        registries: Client,
+        evidence: EvidenceStore,
+        respondents: Respondents,
+        clock: Clock,
+    ) -> Self {
         let inner = Inner {
             trust,
             registries,
             evidence,
+            respondents,
             clock,
             verdicts: VerdictCache::new(MAX_CACHED_VERDICTS),
             flights: SingleFlight::new(MAX_CONCURRENT_GATHERS, STALE_GATHER),
@@ -200,6 +210,17 @@ impl Admission {
         outcome.is_ok()
     }
 
+    /// Forgets the verdicts that rest on the answer to a query, because there is a newer one: what is revoked ends with it.
+    /// Others stay.
+    pub fn answer_changed(&self, query: QueryId) {
+        self.inner.verdicts.invalidate_if(|_, verdict| verdict.rests_on(query));
+    }
+
+    /// Whom the queries of judgements are put to.
+    pub fn respondents(&self) -> &Respondents {
+        &self.inner.respondents
+    }
+
     /// Changes whenever the policy was read again.
     pub fn reloads(&self) -> watch::Receiver<()> {
         self.inner.reloads.subscribe()
@@ -220,13 +241,14 @@ impl Admission {
         self.inner.verdicts.len()
     }
 
-    /// Forgets the verdicts and the evidence.
+    /// Forgets the verdicts, the revocation answers and the evidence.
     ///
     /// # Errors
     ///
     /// When the evidence cannot be removed; the verdicts are forgotten all the same.
     pub async fn clear_cache(&self) -> Result<(), NotStored> {
         self.inner.verdicts.clear();
+        self.inner.respondents.revocation.clear().await;
         self.inner.evidence.clear().await
     }
 

@@ -6,6 +6,7 @@ use assay_verify::code::Code;
 use assay_verify::judge::{Grant, GrantedBy, Permit};
 use assay_verify::limits::MAX_REASON_LENGTH;
 use assay_verify::policy::{Mode, Unmatched};
+use assay_verify::query::QueryId;
 use assay_verify::untrusted::one_line;
 
 /// A decided question.
@@ -84,6 +85,14 @@ impl Outcome {
         }
     }
 
+    /// The same, with another reason where it is a denial.
+    pub(super) fn explained(mut self, explain: impl FnOnce(&str) -> String) -> Self {
+        if let Self::Audited(denial) | Self::Deny(denial) = &mut self {
+            denial.reason = explain(&denial.reason);
+        }
+        self
+    }
+
     /// The denial, also where audit mode overrode it.
     pub fn denial(&self) -> Option<&Denial> {
         match self {
@@ -99,6 +108,14 @@ impl Outcome {
 }
 
 impl Verdict {
+    /// Whether it is an admit that rests on the answer to a query.
+    pub(super) fn rests_on(&self, query: QueryId) -> bool {
+        match &self.outcome {
+            Outcome::Admit(Ground::Evidence(permit)) => permit.rests_on().queries.contains(&query),
+            _ => false,
+        }
+    }
+
     /// What was found, for a person: one line of printable ASCII. The rule, the policy and the decision are not in it:
     /// whoever shows it adds them.
     pub fn finding(&self) -> String {
@@ -119,5 +136,13 @@ fn granted(permit: &Permit) -> String {
         GrantedBy::UnauthenticatedSignature { .. } => format!("{}: signed by an unverified signer", grant.authority),
         GrantedBy::Nothing => format!("{}: not verified", grant.authority),
     };
-    permit.grants().iter().map(grant).collect::<Vec<_>>().join("; ")
+    let mut words: Vec<_> = permit.grants().iter().map(grant).collect();
+    // What is stretched is said in every channel.
+    words.extend(
+        permit
+            .on_grace()
+            .iter()
+            .map(|grace| format!("on revocation grace: {grace}")),
+    );
+    words.join("; ")
 }

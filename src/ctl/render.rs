@@ -102,6 +102,7 @@ pub(super) fn policy(output: Output, shown: &proto::ShowPolicyResponse) {
 pub(super) fn status(output: Output, status: &proto::StatusResponse) {
     let policy = status.policy.clone().unwrap_or_default();
     let cache = status.cache.clone().unwrap_or_default();
+    let revocation = status.revocation.clone().unwrap_or_default();
     if output == Output::Json {
         println!(
             "{}",
@@ -114,6 +115,7 @@ pub(super) fn status(output: Output, status: &proto::StatusResponse) {
                 "denied": status.denied,
                 "last_verdict_at": status.last_verdict_at.iter().map(|(hook, at)| (hook.clone(), json!(time(*at)))).collect::<Map<_, _>>(),
                 "cache": cache_json(&cache),
+                "revocation": revocation_json(&revocation),
             })
         );
         return;
@@ -133,6 +135,33 @@ pub(super) fn status(output: Output, status: &proto::StatusResponse) {
         println!("  hooks      {hook} asked last at {}", time(*at));
     }
     cache_lines(&cache);
+    revocation_lines(&revocation);
+}
+
+fn revocation_json(revocation: &proto::RevocationStatus) -> Value {
+    json!({
+        "kept": revocation.kept,
+        "bytes_in_memory": revocation.bytes_in_memory,
+        "bytes_on_disk": revocation.bytes_on_disk,
+        "soonest_lapse": (revocation.soonest_lapse != 0).then(|| time(revocation.soonest_lapse)),
+        "failing": revocation.failing,
+    })
+}
+
+fn revocation_lines(revocation: &proto::RevocationStatus) {
+    if revocation.kept > 0 {
+        let lapse = match revocation.soonest_lapse {
+            0 => String::new(),
+            at => format!(", the first lapses at {}", time(at)),
+        };
+        println!(
+            "  revocation {} answers kept, {} bytes on disk{lapse}",
+            revocation.kept, revocation.bytes_on_disk
+        );
+    }
+    for failing in &revocation.failing {
+        println!("  {} no answer from {failing}", bad("revocation"));
+    }
 }
 
 /// What a reload came to.

@@ -1,5 +1,6 @@
 //! The daemon's life: build, serve, reload, drain.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -7,21 +8,27 @@ use assay_proto::v1::control_server::ControlServer;
 use assay_proto::v1::image_verifier_server::ImageVerifierServer;
 use assay_verify::Timestamp;
 use assay_verify::limits::{DRAIN_TIMEOUT, MAX_QUESTION_SIZE};
+use assay_verify::query::QueryId;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tonic::transport::Server;
 use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::admission::Admission;
+use crate::admission::answers::{RevocationAnswers, World};
 use crate::admission::events::{STARTED, STOPPED};
+use crate::admission::respondents::Respondents;
+use crate::cache::answers::{AnswerOptions, AnswerStore};
 use crate::cache::evidence::{EvidenceOptions, EvidenceStore};
 use crate::daemon::config::Config;
 use crate::daemon::watch::watch as watch_files;
+use crate::fetch::revocation::{self, AnswerMemory};
 use crate::fetch::{Client, ProcessMemory};
 use crate::hooks::control::ControlService;
 use crate::hooks::socket;
 use crate::hooks::verifier::VerifierService;
+use crate::plugin::Plugins;
 use crate::trust::TrustState;
 
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads.
@@ -46,7 +53,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     };
     let evidence = EvidenceStore::open(options).context("the thread of the evidence store")?;
     let trust = Arc::new(TrustState::new(&config.policy, nix::unistd::geteuid().as_raw()));
-    let admission = Admission::new(trust, registries, evidence, Timestamp::now);
+    let (changed, changes) = mpsc::unbounded_channel();
+    let respondents = respondents(&config, changed)?;
+    let admission = Admission::new(trust, registries, evidence, respondents, Timestamp::now);
     let loading = admission.clone();
     tokio::task::spawn_blocking(move || loading.reload("start"))
         .await
@@ -71,6 +80,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .serve_with_incoming_shutdown(socket::accept(control_socket, users), stopped(stopping));
     let mut serving = tokio::spawn(async move { tokio::try_join!(verifying, controlling) });
     tokio::spawn(watch_files(admission.clone()));
+    tokio::spawn(follow_answers(admission.clone(), changes));
+    let revocation = admission.respondents().revocation.clone();
+    tokio::spawn(async move { revocation.keep_fresh().await });
     tokio::spawn(report_health(health, admission.clone()));
 
     info!(
@@ -111,6 +123,43 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     admission.evidence().shut_down().await;
     // The socket files stay: where systemd does not own them, the next start replaces them.
     Ok(())
+}
+
+/// Those who answer the queries of judgements. Whatever may change an answer is told to `changed`.
+fn respondents(config: &Config, changed: mpsc::UnboundedSender<QueryId>) -> anyhow::Result<Respondents> {
+    let memory = AnswerMemory::default();
+    let endpoints = revocation::Client::new(config.revocation_endpoints(), memory.clone());
+    let plugins = Plugins::new(config.plugins()?);
+    for (name, problem) in plugins.problems() {
+        warn!("the plugin {name} cannot be run: {problem}");
+    }
+    Ok(Respondents {
+        revocation: RevocationAnswers::new(World {
+            endpoints: Arc::new(endpoints),
+            memory,
+            store: AnswerStore::open(AnswerOptions::new(&config.state_directory)),
+            clock: Timestamp::now,
+            random,
+            // Whoever listens is gone only when the daemon stops.
+            changed: Box::new(move |query| {
+                let _ = changed.send(query);
+            }),
+        }),
+        plugins: Arc::new(plugins),
+    })
+}
+
+/// A number in [0, 1), to spread refreshes by. The system seeds every hasher differently.
+fn random() -> f64 {
+    let bits = RandomState::new().build_hasher().finish() >> 11;
+    bits as f64 / (1_u64 << 53) as f64
+}
+
+/// Forgets the verdicts that rest on an answer as soon as there may be a newer one.
+async fn follow_answers(admission: Admission, mut changes: mpsc::UnboundedReceiver<QueryId>) {
+    while let Some(query) = changes.recv().await {
+        admission.answer_changed(query);
+    }
 }
 
 /// Ends when the sender is dropped.

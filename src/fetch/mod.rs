@@ -31,6 +31,7 @@ use rustls::RootCertStore;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES};
+use assay_verify::platform::{NodePlatform, RunnableChildren, RunnableChildrenError};
 use assay_verify::reference::{Reference, Repository, canonical_host};
 
 pub use budget::{Budget, ProcessMemory};
@@ -191,6 +192,35 @@ impl Client {
             digest,
             size: found.body.len() as u64,
         })
+    }
+
+    /// Reads the children of an index that a node could run. The bytes are proved by the index' digest.
+    ///
+    /// # Errors
+    ///
+    /// When the index cannot be fetched; inside, when its bytes have no such children.
+    pub async fn runnable_children(
+        &self,
+        repository: &Repository,
+        index: &Descriptor,
+        node: &NodePlatform,
+        budget: &Budget,
+    ) -> Result<Result<RunnableChildren, RunnableChildrenError>, FetchError> {
+        let registry = self.registry(repository.host())?;
+        let request = Request {
+            purpose: Purpose::Manifest,
+            url: registry.url(repository, "manifests", &index.digest.to_string())?,
+            repository,
+            accept: ACCEPT_IMAGE,
+            limit: MAX_MANIFEST_SIZE,
+        };
+        match registry.get(&request, budget).await? {
+            Answer::Found(found) => Ok(RunnableChildren::of(index, &found.body, node)),
+            Answer::Missing => Err(FetchError::Missing {
+                registry: registry.name.clone(),
+                what: index.digest.to_string().into(),
+            }),
+        }
     }
 
     fn registry(&self, host: &str) -> Result<Arc<Registry>, FetchError> {

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::verifier::response;
+use crate::admission::answers::FailingQuery;
 use crate::admission::{Admission, CacheState, Decision, Explanation, Hook, Outcome, Question};
 use crate::trust::TrustState;
 
@@ -49,6 +50,25 @@ impl ControlService {
             evicted: evidence.evicted,
         }
     }
+
+    fn revocation(&self) -> proto::RevocationStatus {
+        let statistics = self.admission.respondents().revocation.statistics();
+        let failing = |failing: &FailingQuery| {
+            let FailingQuery {
+                query,
+                since,
+                unanswered,
+            } = failing;
+            format!("{query} since {since}: {}", unanswered.reason)
+        };
+        proto::RevocationStatus {
+            kept: statistics.kept as u64,
+            bytes_in_memory: statistics.memory as u64,
+            bytes_on_disk: statistics.disk,
+            soonest_lapse: statistics.soonest_lapse.map_or(0, Timestamp::as_second),
+            failing: statistics.failing.iter().map(failing).collect(),
+        }
+    }
 }
 
 #[tonic::async_trait]
@@ -68,6 +88,7 @@ impl Control for ControlService {
             denied: statistics.denied.load(Ordering::Relaxed),
             last_verdict_at,
             cache: Some(self.cache()),
+            revocation: Some(self.revocation()),
         }))
     }
 
@@ -243,6 +264,10 @@ fn step(report: &StepReport) -> proto::StepReport {
         StepOutcome::Logged(failure) => (proto::StepOutcome::Logged, failure.to_string()),
         StepOutcome::Skipped => (proto::StepOutcome::Skipped, String::new()),
         StepOutcome::Failed(failure) => (proto::StepOutcome::Failed, failure.to_string()),
+        StepOutcome::Needs(queries) => {
+            let names: Vec<_> = queries.iter().map(ToString::to_string).collect();
+            (proto::StepOutcome::Failed, format!("not asked: {}", names.join("; ")))
+        }
         StepOutcome::NotReached => (proto::StepOutcome::NotReached, String::new()),
     };
     proto::StepReport {
