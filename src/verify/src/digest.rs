@@ -69,13 +69,18 @@ impl Digest {
 
     /// The digest of `content` by `algorithm`.
     pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
-        let hex = match algorithm {
-            Algorithm::Sha256 => hex(&Sha256::digest(content)),
-            Algorithm::Sha512 => hex(&Sha512::digest(content)),
-        };
+        match algorithm {
+            Algorithm::Sha256 => Self::of_output(algorithm, &Sha256::digest(content)),
+            Algorithm::Sha512 => Self::of_output(algorithm, &Sha512::digest(content)),
+        }
+    }
+
+    /// The digest whose bytes the algorithm's hash gave.
+    pub(crate) fn of_output(algorithm: Algorithm, output: &[u8]) -> Self {
+        debug_assert_eq!(2 * output.len(), algorithm.hex_length());
         Self {
             algorithm,
-            hex: hex.into(),
+            hex: hex(output).into(),
         }
     }
 
@@ -107,18 +112,20 @@ impl FromStr for Digest {
             "sha512" => Algorithm::Sha512,
             _ => return Err(ParseDigestError::UnknownAlgorithm(name.into())),
         };
-        let expected = algorithm.hex_length();
-        if hex.len() != expected || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(ParseDigestError::Malformed {
-                text: text.into(),
-                expected,
-            });
-        }
-        Ok(Self {
-            algorithm,
-            hex: hex.into(),
-        })
+        let hex = check_hex(text, hex, algorithm.hex_length())?;
+        Ok(Self { algorithm, hex })
     }
+}
+
+/// Takes exactly the expected number of lower-case hexadecimal digits. `text` is the whole digest.
+pub(crate) fn check_hex(text: &str, hex: &str, expected: usize) -> Result<Box<str>, ParseDigestError> {
+    if hex.len() != expected || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(ParseDigestError::Malformed {
+            text: text.into(),
+            expected,
+        });
+    }
+    Ok(hex.into())
 }
 
 impl fmt::Display for Digest {

@@ -521,7 +521,7 @@ impl AuthorityFindings {
             return;
         };
         let asked = Asked {
-            image,
+            target: image,
             terms: *terms,
             stores,
             conditions,
@@ -563,7 +563,7 @@ impl AuthorityFindings {
             return;
         };
         let asked = Asked {
-            image,
+            target: image,
             terms: *terms,
             stores,
             conditions,

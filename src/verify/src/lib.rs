@@ -19,6 +19,7 @@
     )
 )]
 
+pub mod artifact;
 pub mod circumstances;
 pub mod code;
 pub mod crypto;

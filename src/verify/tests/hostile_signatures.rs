@@ -65,7 +65,8 @@ fn keeps_one_of_many_signatures_that_prove_nothing() {
         .and_then(Envelope::verify)
         .unwrap()
         .target()
-        .clone();
+        .descriptor()
+        .unwrap();
     let evidence: Vec<Signature> = (0..100).map(|number| signature(&envelope, &image, number)).collect();
     let repository: Repository = "registry.example/app".parse().unwrap();
     let names: [TrustStoreName; 1] = ["ca:none".parse().unwrap()];

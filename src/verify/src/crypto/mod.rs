@@ -34,6 +34,17 @@ pub enum Hash {
     Sha512,
 }
 
+impl Hash {
+    /// The name, as digests have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
+}
+
 /// A curve of NIST (FIPS 186-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Curve {
@@ -149,6 +160,15 @@ impl EnvelopeAlgorithm {
         ]
         .into_iter()
         .find(|algorithm| algorithm.as_str() == name)
+    }
+
+    /// Its hash. The digest of a signed file is by this one (notation spec: signature-specification.md#blob-signatures).
+    pub const fn hash(self) -> Hash {
+        match self {
+            Self::Ps256 | Self::Es256 => Hash::Sha256,
+            Self::Ps384 | Self::Es384 => Hash::Sha384,
+            Self::Ps512 | Self::Es512 => Hash::Sha512,
+        }
     }
 
     /// How its signatures are computed and encoded.

@@ -18,8 +18,9 @@ use semver::Version;
 use thiserror::Error;
 
 use crate::Timestamp;
+use crate::artifact::SignedArtifact;
 use crate::crypto::{self, BadSignature, EnvelopeAlgorithm};
-use crate::descriptor::{Descriptor, MediaType, ParseDescriptorError};
+use crate::descriptor::{MediaType, ParseDescriptorError};
 use crate::digest::ParseDigestError;
 use crate::limits::{MAX_ATTRIBUTES, MAX_CHAIN_LENGTH, MAX_ENVELOPE_SIZE, MAX_ENVELOPE_VALUES, MAX_NESTING};
 use crate::query::{ParsePluginNameError, PluginName};
@@ -190,7 +191,7 @@ pub struct VerifiedEnvelope {
     chain: Chain,
     attributes: Attributes,
     signature: Vec<u8>,
-    target: Descriptor,
+    target: SignedArtifact,
     annotations: BTreeMap<String, String>,
     timestamp_token: Option<Vec<u8>>,
 }
@@ -389,7 +390,7 @@ impl VerifiedEnvelope {
     }
 
     /// The signed artifact: the payload's `targetArtifact`.
-    pub fn target(&self) -> &Descriptor {
+    pub fn target(&self) -> &SignedArtifact {
         &self.target
     }
 
@@ -411,7 +412,7 @@ impl VerifiedEnvelope {
 
 /// Reads `{"targetArtifact": {mediaType, digest, size, annotations?}}`. Other fields are ignored
 /// (notation spec: signature-specification.md#payload).
-fn payload(payload: &[u8]) -> Result<(Descriptor, BTreeMap<String, String>), EnvelopeError> {
+fn payload(payload: &[u8]) -> Result<(SignedArtifact, BTreeMap<String, String>), EnvelopeError> {
     let malformed = |text: &str| EnvelopeError::Payload(text.into());
     let document = json::parse(payload).map_err(|error| EnvelopeError::Payload(error.to_string().into()))?;
     let target = document
@@ -423,17 +424,15 @@ fn payload(payload: &[u8]) -> Result<(Descriptor, BTreeMap<String, String>), Env
             .and_then(serde_json::Value::as_str)
             .ok_or_else(|| malformed(&format!("targetArtifact has no {name}")))
     };
-    let descriptor = Descriptor {
-        media_type: MediaType::parse(text("mediaType")?)
-            .map_err(|error: ParseDescriptorError| malformed(&error.to_string()))?,
-        digest: text("digest")?
-            .parse()
-            .map_err(|error: ParseDigestError| malformed(&error.to_string()))?,
-        size: target
-            .get("size")
-            .and_then(serde_json::Value::as_u64)
-            .ok_or_else(|| malformed("targetArtifact has no size"))?,
-    };
+    let digest = text("digest")?
+        .parse()
+        .map_err(|error: ParseDigestError| malformed(&error.to_string()))?;
+    let size = target
+        .get("size")
+        .and_then(serde_json::Value::as_u64)
+        .ok_or_else(|| malformed("targetArtifact has no size"))?;
+    let signed = SignedArtifact::new(text("mediaType")?, digest, size)
+        .map_err(|error: ParseDescriptorError| malformed(&error.to_string()))?;
     let mut annotations = BTreeMap::new();
     match target.get("annotations") {
         None | Some(serde_json::Value::Null) => {}
@@ -445,7 +444,7 @@ fn payload(payload: &[u8]) -> Result<(Descriptor, BTreeMap<String, String>), Env
         }
         Some(_) => return Err(malformed("annotations are not an object, or too many")),
     }
-    Ok((descriptor, annotations))
+    Ok((signed, annotations))
 }
 
 /// The protected headers as one of the formats read them, before the rules that both share.

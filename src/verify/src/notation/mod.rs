@@ -1,5 +1,6 @@
 //! The Notary Project's trust policy, trust stores and signatures.
 
+pub mod blob_policy;
 pub mod certificate_identity;
 pub mod identity;
 pub mod plugin;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use crate::Timestamp;
+use crate::artifact::Blob;
 use crate::circumstances::Circumstances;
 use crate::code::Code;
 use crate::descriptor::Descriptor;
@@ -13,7 +14,7 @@ use crate::notation::identity::TrustedIdentities;
 use crate::notation::statement::{Checks, TrustStoreName};
 use crate::notation::steps::{
     self, Annotated, AuthenticTime, AuthenticTimestamp, Authenticity, Consulted, Expiry, Failure, Identity, Integrity,
-    Interval, NotRevokedBy, Outcome, Revocation, Revocations, SigningTime, Step, Stop, SubjectMatch,
+    Interval, Matched, NotRevokedBy, Outcome, Revocation, Revocations, SigningTime, Step, Stop, SubjectMatch,
     TimestampRevocation, Understood,
 };
 use crate::notation::trust_policy::VerifyTimestamp;
@@ -36,11 +37,12 @@ pub struct Terms<'a> {
     pub identities: &'a TrustedIdentities,
 }
 
-/// Everything that is asked of a signature: by the statement, by the rule, and of which image it has to be.
+/// Everything that is asked of a signature: by the statement, by the rule, and of what it has to be: an image, or a
+/// [`Blob`].
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// The image.
-    pub image: &'a Descriptor,
+pub struct Asked<'a, T = Descriptor> {
+    /// What it has to be one of.
+    pub target: &'a T,
     /// What the statement asks.
     pub terms: Terms<'a>,
     /// All trust stores that the terms may name.
@@ -220,12 +222,8 @@ pub(crate) fn verify_opened(
     asked: &Asked<'_>,
     circumstances: &Circumstances<'_>,
 ) -> SignatureJudgement {
-    let mut trace = Trace {
-        steps: Vec::with_capacity(Step::ALL.len()),
-        proven: Proven::new(),
-    };
-    let result = take_steps(&mut trace, signature, opened, asked, circumstances);
-    let (steps, proven) = trace.complete();
+    let subject = |integrity: &Integrity| steps::subject_match(integrity, signature, asked.target);
+    let BlobJudgement { result, steps, proven } = judge(opened, subject, asked, circumstances);
     SignatureJudgement {
         manifest: signature.manifest().digest().clone(),
         result,
@@ -234,17 +232,54 @@ pub(crate) fn verify_opened(
     }
 }
 
+/// What became of the signature of a file.
+#[derive(Clone, Debug)]
+pub struct BlobJudgement {
+    /// The signature, or why not.
+    pub result: Result<Verified, NotVerified>,
+    /// All steps, in their order.
+    pub steps: Vec<StepReport>,
+    /// The answers that are signed by those who may.
+    pub proven: Proven,
+}
+
+/// Verifies the signature of a file under what is asked of it. It is opened first ([`steps::open`]), because only its
+/// algorithm says by which hash the file is to be digested.
+pub fn verify_blob(
+    opened: &Result<Integrity, Failure>,
+    asked: &Asked<'_, Blob>,
+    circumstances: &Circumstances<'_>,
+) -> BlobJudgement {
+    let subject = |integrity: &Integrity| steps::blob_match(integrity, asked.target);
+    judge(opened, subject, asked, circumstances)
+}
+
+fn judge<T>(
+    opened: &Result<Integrity, Failure>,
+    subject: impl FnOnce(&Integrity) -> Result<SubjectMatch, Failure>,
+    asked: &Asked<'_, T>,
+    circumstances: &Circumstances<'_>,
+) -> BlobJudgement {
+    let mut trace = Trace {
+        steps: Vec::with_capacity(Step::ALL.len()),
+        proven: Proven::new(),
+    };
+    let result = take_steps(&mut trace, opened, subject, asked, circumstances);
+    let (steps, proven) = trace.complete();
+    BlobJudgement { result, steps, proven }
+}
+
 /// The procedure. What needs no trust comes first, and what needs the world's word last: nothing outside is asked about a
 /// signature that would be refused anyway.
-fn take_steps(
+fn take_steps<T>(
     trace: &mut Trace,
-    signature: &evidence::Signature,
     opened: &Result<Integrity, Failure>,
-    asked: &Asked<'_>,
+    subject: impl FnOnce(&Integrity) -> Result<SubjectMatch, Failure>,
+    asked: &Asked<'_, T>,
     circumstances: &Circumstances<'_>,
 ) -> Result<Verified, NotVerified> {
     let Asked {
-        image,
+        target: _,
         terms,
         stores,
         conditions,
@@ -270,7 +305,7 @@ fn take_steps(
         Step::AuthenticTimestamp,
         steps::authentic_timestamp(&integrity, terms, stores, conditions, now),
     )?;
-    let subject = trace.take(Step::Subject, steps::subject_match(&integrity, signature, image))?;
+    let subject = trace.take(Step::Subject, subject(&integrity))?;
     let signing_time = trace.take(
         Step::SigningTime,
         steps::signing_time_floor(&authentic_timestamp, conditions.minimum_signing_time),
@@ -437,7 +472,7 @@ impl Report for SigningTime {
     fn report(&self) -> StepOutcome {
         StepOutcome::Passed(match self.made() {
             Some(made) => format!("made at {made} or later"),
-            None => "the rule has no minimum".to_owned(),
+            None => "no minimum is asked for".to_owned(),
         })
     }
 }
@@ -445,8 +480,8 @@ impl Report for SigningTime {
 impl Report for Annotated {
     fn report(&self) -> StepOutcome {
         StepOutcome::Passed(match self.count() {
-            0 => "the rule asks for none".to_owned(),
-            count => format!("all {count} that the rule asks for"),
+            0 => "none is asked for".to_owned(),
+            count => format!("all {count} that are asked for"),
         })
     }
 }
@@ -477,6 +512,10 @@ impl Report for Revocation {
 
 impl Report for SubjectMatch {
     fn report(&self) -> StepOutcome {
-        StepOutcome::Passed("manifest and payload name this image".to_owned())
+        let found = match self.matched() {
+            Matched::Image => "manifest and payload name this image",
+            Matched::Blob => "the payload names this file",
+        };
+        StepOutcome::Passed(found.to_owned())
     }
 }

@@ -11,8 +11,10 @@ use jiff::SignedDuration;
 use thiserror::Error;
 
 use crate::Timestamp;
+use crate::artifact::{ArtifactDigest, Blob, SignedArtifact};
 use crate::circumstances::Circumstances;
 use crate::code::Code;
+use crate::crypto::Hash;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::envelope::{Envelope, EnvelopeError, Format, SigningScheme, VerifiedEnvelope};
@@ -48,7 +50,7 @@ pub enum Step {
     Expiry,
     /// The certificates were valid at the time that counts.
     AuthenticTimestamp,
-    /// The signature is one of this image.
+    /// The signature is one of this image or file.
     Subject,
     /// The signature is not older than the rule allows.
     SigningTime,
@@ -241,13 +243,33 @@ pub enum Failure {
         image: Digest,
     },
     /// The payload signs another artifact.
-    #[error("the signature is one of {} ({}, {} bytes), not of the image {} ({}, {} bytes)",
-        .signed.digest, .signed.media_type, .signed.size, .image.digest, .image.media_type, .image.size)]
+    #[error("the signature is one of {signed}, not of the image {} ({}, {} bytes)",
+        .image.digest, .image.media_type, .image.size)]
     Target {
         /// What is signed.
-        signed: Box<Descriptor>,
+        signed: Box<SignedArtifact>,
         /// The image.
         image: Box<Descriptor>,
+    },
+    /// The payload signs another file, or names it by another hash than that of the signature's algorithm.
+    #[error("the signature is one of {signed}, not of the file {digest} ({size} bytes); its algorithm's hash is {}", .hash.as_str())]
+    Blob {
+        /// What is signed.
+        signed: Box<SignedArtifact>,
+        /// The file's digest.
+        digest: Box<ArtifactDigest>,
+        /// The file's size.
+        size: u64,
+        /// The hash by which the signature has to name a file.
+        hash: Hash,
+    },
+    /// The payload signs the file as something else.
+    #[error("the signature is one of a file of the type {signed}, not {asked}")]
+    BlobMediaType {
+        /// The media type that is signed.
+        signed: Untrusted,
+        /// The one that the asker expects.
+        asked: Untrusted,
     },
 }
 
@@ -298,7 +320,9 @@ impl Failure {
             Self::Annotation { .. } => Code::AnnotationMismatch,
             Self::Revoked(_) => Code::CertificateRevoked,
             Self::RevocationUnknown(_) | Self::RevocationNotAsked { .. } => Code::RevocationUnknown,
-            Self::ManifestSubject { .. } | Self::Target { .. } => Code::SubjectMismatch,
+            Self::ManifestSubject { .. } | Self::Target { .. } | Self::Blob { .. } | Self::BlobMediaType { .. } => {
+                Code::SubjectMismatch
+            }
         }
     }
 }
@@ -350,7 +374,16 @@ impl Integrity {
 /// When it does not hold together.
 pub fn integrity(signature: &evidence::Signature) -> Result<Integrity, Failure> {
     let format = Format::of(&signature.manifest().envelope().media_type)?;
-    let envelope = Envelope::parse(format, signature.envelope())?.verify()?;
+    open(format, signature.envelope())
+}
+
+/// The same for a signature that is a file of its own.
+///
+/// # Errors
+///
+/// When it does not hold together.
+pub fn open(format: Format, envelope: &[u8]) -> Result<Integrity, Failure> {
+    let envelope = Envelope::parse(format, envelope)?.verify()?;
     Ok(Integrity(Arc::new(envelope)))
 }
 
@@ -833,9 +866,15 @@ fn decide<T>(found: Result<T, Failure>, action: Action) -> Result<Outcome<T>, St
     Outcome::new(found, action).map_err(Stop::Failed)
 }
 
-/// The signature is one of this image.
+/// The signature is one of this image or file.
 #[derive(Clone, Debug)]
-pub struct SubjectMatch(());
+pub struct SubjectMatch(Matched);
+
+#[derive(Clone, Debug)]
+pub(super) enum Matched {
+    Image,
+    Blob,
+}
 
 /// The payload's descriptor and the image's are equal in media type, digest and size, and the manifest refers to the
 /// image. notation does not look at the manifest's subject again.
@@ -858,7 +897,30 @@ pub(super) fn subject_match(
             image: Box::new(image.clone()),
         });
     }
-    Ok(SubjectMatch(()))
+    Ok(SubjectMatch(Matched::Image))
+}
+
+/// The payload names the file by size and by the hash of the signature's algorithm, and by the media type if one is asked
+/// for (notation spec: signature-specification.md#blob-signatures). A signature that names it by another hash is
+/// refused, as notation does: a weaker one would be the weakest link.
+pub(super) fn blob_match(integrity: &Integrity, blob: &Blob) -> Result<SubjectMatch, Failure> {
+    let signed = integrity.envelope().target();
+    let hash = integrity.envelope().chain().algorithm().hash();
+    if blob.digest.hash() != hash || *signed.digest() != blob.digest || signed.size() != blob.size {
+        return Err(Failure::Blob {
+            signed: Box::new(signed.clone()),
+            digest: Box::new(blob.digest.clone()),
+            size: blob.size,
+            hash,
+        });
+    }
+    match &blob.media_type {
+        Some(asked) if **asked != *signed.media_type() => Err(Failure::BlobMediaType {
+            signed: signed.media_type().into(),
+            asked: Untrusted::new(asked),
+        }),
+        _ => Ok(SubjectMatch(Matched::Blob)),
+    }
 }
 
 fn subject(certificate: &Certificate) -> Untrusted {
@@ -925,6 +987,12 @@ impl Annotated {
     /// How many annotations the rule asks for.
     pub fn count(&self) -> usize {
         self.0
+    }
+}
+
+impl SubjectMatch {
+    pub(super) fn matched(&self) -> &Matched {
+        &self.0
     }
 }
 

@@ -77,22 +77,12 @@ pub struct ParsedTrustPolicy {
 impl TrustPolicy {
     /// Reads a document. `file` is its name in the diagnostics.
     pub fn parse(file: &str, text: &str) -> ParsedTrustPolicy {
-        if text.len() > MAX_POLICY_SIZE {
-            let message = format!("the trust policy has {} bytes, more than {MAX_POLICY_SIZE}", text.len());
-            return ParsedTrustPolicy {
-                policy: None,
-                diagnostics: vec![Diagnostic::error(file, message)],
-            };
-        }
-        let mut report = Report::new(file, text);
-        let statements = parse_json(&mut report, text).and_then(|root| read_document(&mut report, &root));
-        let policy = match statements {
-            Some(statements) if !report.has_errors() => Some(Self::index(statements)),
-            _ => None,
-        };
+        let mut seen = Seen::default();
+        let (statements, diagnostics) =
+            parse_statements(file, text, |report, node| read_statement(report, node, &mut seen));
         ParsedTrustPolicy {
-            policy,
-            diagnostics: report.finish(),
+            policy: statements.map(Self::index),
+            diagnostics,
         }
     }
 
@@ -180,7 +170,28 @@ pub(crate) struct Trust {
     pub(crate) identities: TrustedIdentities,
 }
 
-fn read_document(report: &mut Report<'_>, root: &Node) -> Option<Vec<Statement>> {
+/// Reads a document of either kind, for images or for blobs. There are statements if and only if there are no errors.
+pub(super) fn parse_statements<S>(
+    file: &str,
+    text: &str,
+    read: impl FnMut(&mut Report<'_>, &Node) -> Option<S>,
+) -> (Option<Vec<S>>, Vec<Diagnostic>) {
+    if text.len() > MAX_POLICY_SIZE {
+        let message = format!("the trust policy has {} bytes, more than {MAX_POLICY_SIZE}", text.len());
+        return (None, vec![Diagnostic::error(file, message)]);
+    }
+    let mut report = Report::new(file, text);
+    let statements = parse_json(&mut report, text)
+        .and_then(|root| read_document(&mut report, &root, read))
+        .filter(|_| !report.has_errors());
+    (statements, report.finish())
+}
+
+fn read_document<S>(
+    report: &mut Report<'_>,
+    root: &Node,
+    mut read: impl FnMut(&mut Report<'_>, &Node) -> Option<S>,
+) -> Option<Vec<S>> {
     let table = report.table("a trust policy", root)?;
     warn_ignored(report, table, &["version", "trustPolicies"]);
     match table.get("version") {
@@ -211,12 +222,7 @@ fn read_document(report: &mut Report<'_>, root: &Node) -> Option<Vec<Statement>>
         report.error(node.at, format!("{} statements are more than {MAX_RULES}", list.len()));
         return None;
     }
-    let mut seen = Seen::default();
-    let statements: Vec<Statement> = list
-        .iter()
-        .filter_map(|item| read_statement(report, item, &mut seen))
-        .collect();
-    Some(statements)
+    Some(list.iter().filter_map(|item| read(report, item)).collect())
 }
 
 /// What may be in one statement of the document only.
@@ -244,7 +250,7 @@ fn read_statement(report: &mut Report<'_>, node: &Node, seen: &mut Seen) -> Opti
         );
     }
     warn_ignored(report, table, &[&known[..], &["globalPolicy"]].concat());
-    let name = read_name(report, node.at, table, seen);
+    let name = read_name(report, node.at, table, &mut seen.names);
     let scopes = read_scopes(report, node.at, table, seen);
     let trust = read_signature_verification(report, node.at, table);
     let (name, scopes, trust) = (name?, scopes?, trust?);
@@ -266,7 +272,13 @@ fn read_statement(report: &mut Report<'_>, node: &Node, seen: &mut Seen) -> Opti
     })
 }
 
-fn read_name(report: &mut Report<'_>, at: usize, table: &Table, seen: &mut Seen) -> Option<String> {
+/// Reads the name of a statement, and adds it to those of the document.
+pub(super) fn read_name(
+    report: &mut Report<'_>,
+    at: usize,
+    table: &Table,
+    names: &mut BTreeSet<String>,
+) -> Option<String> {
     let Some(node) = table.get("name") else {
         report.error(at, "a statement is missing its \"name\"");
         return None;
@@ -279,7 +291,7 @@ fn read_name(report: &mut Report<'_>, at: usize, table: &Table, seen: &mut Seen)
             node.at,
             format!("the name has {} bytes, more than {MAX_POLICY_NAME_LENGTH}", name.len()),
         );
-    } else if !seen.names.insert(name.to_owned()) {
+    } else if !names.insert(name.to_owned()) {
         report.error_with_help(
             node.at,
             format!("more than one statement is named {}", quoted(name)),
@@ -379,7 +391,8 @@ fn read_scope(report: &mut Report<'_>, at: usize, text: &str) -> Option<Reposito
     Some(repository)
 }
 
-fn read_signature_verification(report: &mut Report<'_>, at: usize, table: &Table) -> Option<Trust> {
+/// Reads what a statement of either kind says about trust.
+pub(super) fn read_signature_verification(report: &mut Report<'_>, at: usize, table: &Table) -> Option<Trust> {
     let Some(node) = table.get("signatureVerification") else {
         report.error(at, "a statement is missing its \"signatureVerification\"");
         return None;
@@ -625,7 +638,7 @@ fn read_identities(
 }
 
 /// Keys that notation ignores, and keys that it reads although they are spelled in another case.
-fn warn_ignored(report: &mut Report<'_>, table: &Table, known: &[&str]) {
+pub(super) fn warn_ignored(report: &mut Report<'_>, table: &Table, known: &[&str]) {
     for entry in report.unknown(table, known) {
         let folded = fold_key(&entry.key);
         match known.iter().find(|known| fold_key(known) == folded) {

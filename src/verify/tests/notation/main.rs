@@ -1,5 +1,6 @@
 //! Signatures made in the test, so that the defect under test is visible.
 
+mod blobs;
 mod chains;
 mod conditions;
 mod envelopes;

@@ -22,7 +22,7 @@ use crate::support::*;
 
 fn judge_at(signature: &Signature, trust: &Trust, now: Timestamp) -> SignatureJudgement {
     let asked = Asked {
-        image: &image(),
+        target: &image(),
         terms: trust.terms(),
         stores: &trust.stores,
         conditions: &Conditions::default(),
