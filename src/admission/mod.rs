@@ -8,6 +8,7 @@
 
 mod advice;
 pub mod answers;
+pub mod blob;
 mod evaluate;
 pub mod events;
 mod pipeline;

@@ -3,6 +3,7 @@
 //! Exit codes: 0 admitted or done, 1 denied or refused, 2 usage or bad input, 3 not decided (the daemon or the registry
 //! was away, or time ran out).
 
+mod blob;
 mod client;
 mod offline;
 mod policy;
@@ -17,6 +18,7 @@ use assay_verify::code::Code;
 use assay_verify::reference::Reference;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::blob::VerifyBlob;
 use self::client::ControlClient;
 use crate::daemon::config::Config;
 
@@ -59,6 +61,8 @@ enum Command {
     Verify(Judge),
     /// Judge an image and print every step: the rule, each authority and signature, and what would make it pass
     Explain(Judge),
+    /// Judge the detached signature of a file by the trust policy for files, without the daemon
+    VerifyBlob(VerifyBlob),
     /// Check a policy document, or show the one in force
     #[command(subcommand)]
     Policy(Policy),
@@ -150,6 +154,7 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
             render::explanation(output, &explained);
             Ok(exit_code(&explained))
         }
+        Command::VerifyBlob(asked) => blob::verify(output, asked).await,
         Command::Policy(Policy::Check { file, strict }) => Ok(policy::check(output, file, *strict)),
         Command::Policy(Policy::Show) => {
             let shown = connect(cli).await?.show_policy().await?;
@@ -217,8 +222,9 @@ fn exit_code(explained: &proto::ExplainResponse) -> u8 {
     if verdict.verdict() == proto::Verdict::Admit {
         return DONE;
     }
-    match verdict.code.parse::<Code>() {
-        Ok(code) if code.is_inconclusive() => NOT_DECIDED,
-        _ => DENIED,
-    }
+    verdict.code.parse::<Code>().map_or(DENIED, denied)
+}
+
+fn denied(code: Code) -> u8 {
+    if code.is_inconclusive() { NOT_DECIDED } else { DENIED }
 }

@@ -7,6 +7,9 @@ use assay_verify::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::Output;
+use super::blob::JudgedBlob;
+use crate::admission::blob::BlobOutcome;
+use crate::hooks::control::step;
 
 /// The verdict alone.
 pub(super) fn verdict(output: Output, explained: &proto::ExplainResponse) {
@@ -64,14 +67,7 @@ pub(super) fn explanation(output: Output, explained: &proto::ExplainResponse) {
                 bad("not verified")
             };
             println!("    signature {} {word}", signature.digest);
-            for step in &signature.steps {
-                let detail = if step.detail.is_empty() {
-                    String::new()
-                } else {
-                    format!("  {}", step.detail)
-                };
-                println!("      {:<20} {}{detail}", step.step, outcome(step.outcome()));
-            }
+            signature.steps.iter().for_each(step_line);
         }
     }
     for skipped in &explained.skipped {
@@ -211,6 +207,62 @@ pub(super) fn cleared(output: Output, cleared: &proto::ClearCacheResponse) {
     }
 }
 
+/// What became of the signature of a file, and every step on the way to it.
+pub(super) fn blob(output: Output, judged: &JudgedBlob<'_>) {
+    let (word, code, reason) = match judged.outcome {
+        BlobOutcome::Admit { reason } => ("admit", "", reason),
+        BlobOutcome::Deny { code, reason } => ("deny", code.as_str(), reason),
+    };
+    let steps: Vec<_> = judged.steps.iter().map(step).collect();
+    if output == Output::Json {
+        let document = json!({
+            "verdict": word,
+            "code": code,
+            "reason": reason,
+            "file": judged.file,
+            "digest": judged.blob.digest.to_string(),
+            "size": judged.blob.size,
+            "media_type": judged.media_type,
+            "user_metadata": judged.annotations,
+            "statement": judged.statement,
+            "signature": judged.signature,
+            "steps": steps.iter().map(step_json).collect::<Vec<_>>(),
+        });
+        println!("{document}");
+        return;
+    }
+    match judged.outcome {
+        BlobOutcome::Admit { reason } => println!("{}: {reason}", good("ADMIT")),
+        BlobOutcome::Deny { code, reason } => println!("{}: {reason}", bad(&format!("DENY {code}"))),
+    }
+    println!(
+        "  file       {} {} ({} bytes)",
+        judged.file, judged.blob.digest, judged.blob.size
+    );
+    if let Some(media_type) = &judged.media_type {
+        println!("  signed as  {media_type}");
+    }
+    for (key, value) in &judged.annotations {
+        println!("  metadata   {key}={value}");
+    }
+    println!("  statement  {}", judged.statement);
+    println!("  signature  {}", judged.signature);
+    steps.iter().for_each(step_line);
+}
+
+fn step_line(step: &proto::StepReport) {
+    let detail = if step.detail.is_empty() {
+        String::new()
+    } else {
+        format!("  {}", step.detail)
+    };
+    println!("      {:<20} {}{detail}", step.step, outcome(step.outcome()));
+}
+
+fn step_json(step: &proto::StepReport) -> Value {
+    json!({"step": step.step, "outcome": outcome_word(step.outcome()), "detail": step.detail})
+}
+
 fn headline(explained: &proto::ExplainResponse) -> String {
     let Some(verdict) = &explained.verdict else {
         return bad("no verdict");
@@ -247,11 +299,10 @@ fn verdict_json(explained: &proto::ExplainResponse) -> Map<String, Value> {
 
 fn authority_json(authority: &proto::AuthorityReport) -> Value {
     let signature = |signature: &proto::SignatureReport| {
-        let step = |step: &proto::StepReport| json!({"step": step.step, "outcome": outcome_word(step.outcome()), "detail": step.detail});
         json!({
             "digest": signature.digest,
             "verified": signature.verified,
-            "steps": signature.steps.iter().map(step).collect::<Vec<_>>(),
+            "steps": signature.steps.iter().map(step_json).collect::<Vec<_>>(),
         })
     };
     json!({

@@ -258,7 +258,8 @@ fn signature(judgement: &SignatureJudgement) -> proto::SignatureReport {
     }
 }
 
-fn step(report: &StepReport) -> proto::StepReport {
+/// A step on the wire.
+pub fn step(report: &StepReport) -> proto::StepReport {
     let (outcome, detail) = match &report.outcome {
         StepOutcome::Passed(found) => (proto::StepOutcome::Passed, found.clone()),
         StepOutcome::Logged(failure) => (proto::StepOutcome::Logged, failure.to_string()),

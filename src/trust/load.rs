@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,17 +10,22 @@ use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
 use assay_verify::document::{Diagnostic, Severity};
 use assay_verify::limits::{MAX_CRL_SIZE, MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE};
+use assay_verify::notation::blob_policy::{BlobStatement, BlobTrustPolicy};
 use assay_verify::notation::statement::TrustStoreName;
 use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::{TrustStore, TrustStores};
 use assay_verify::policy::{AuthorityDocument, AuthorityName, AuthoritySource, Policy};
+use assay_verify::untrusted::Untrusted;
 use assay_verify::x509::revocation::LocalRevocation;
 
 use super::files::{FileError, TrustedFiles};
-use super::snapshot::{NotationAuthority, TrustSnapshot};
+use super::snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
 
 /// notation's names for its trust policy, in the order in which it looks for them.
 const TRUST_POLICY_FILES: [&str; 2] = ["trustpolicy.oci.json", "trustpolicy.json"];
+
+/// notation's name for its trust policy for files.
+const BLOB_TRUST_POLICY_FILE: &str = "trustpolicy.blob.json";
 
 /// Where notation keeps trust stores, below its configuration folder.
 const TRUST_STORE_FOLDER: &str = "truststore/x509";
@@ -42,14 +48,7 @@ pub struct Loaded {
 /// Reads the policy at `path` and what it names. Files have to belong to root or to `user`, and nobody else may be able
 /// to write them.
 pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
-    let mut loader = Loader {
-        files: TrustedFiles { user },
-        base: path.parent().unwrap_or(Path::new("")).to_owned(),
-        diagnostics: Vec::new(),
-        contents: String::new(),
-        stores: BTreeMap::new(),
-        watched: BTreeSet::new(),
-    };
+    let mut loader = Loader::new(path.parent().unwrap_or(Path::new("")), user);
     let read = loader.read_policy(path);
     let revocation = loader.read_revocation();
     let Loader {
@@ -82,6 +81,40 @@ pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
     Loaded { outcome, watched }
 }
 
+/// Reads the trust policy for files in notation's configuration folder, and what its statement `name` needs; without a
+/// name, what its global statement needs. The stores of other statements are not looked at. Revocation data lies beside
+/// the folder.
+///
+/// # Errors
+///
+/// Every error and warning, where one of them is an error.
+pub fn load_blob(folder: &Path, name: Option<&str>, user: u32) -> Result<BlobTrust, Vec<Diagnostic>> {
+    // `.` and `..` have a parent, too, but not in their text.
+    let base = match folder.file_name() {
+        Some(_) => folder.parent().unwrap_or(Path::new("")).to_owned(),
+        None => folder.join(".."),
+    };
+    let mut loader = Loader::new(&base, user);
+    let read = loader.read_blob_trust(folder, name);
+    let revocation = loader.read_revocation();
+    let mut diagnostics = loader.diagnostics;
+    let refused = diagnostics.iter().any(|one| one.severity == Severity::Error);
+    match read {
+        Some((statement, stores)) if !refused => Ok(BlobTrust {
+            statement,
+            stores,
+            revocation,
+            warnings: diagnostics,
+        }),
+        _ => {
+            if !refused {
+                diagnostics.push(Diagnostic::error(&shown(folder), "the trust policy cannot be used"));
+            }
+            Err(diagnostics)
+        }
+    }
+}
+
 type Authorities = BTreeMap<AuthorityName, NotationAuthority>;
 
 /// Whether the files of a trust store may be symbolic links.
@@ -106,6 +139,51 @@ struct Loader {
 }
 
 impl Loader {
+    fn new(base: &Path, user: u32) -> Self {
+        Self {
+            files: TrustedFiles { user },
+            base: base.to_owned(),
+            diagnostics: Vec::new(),
+            contents: String::new(),
+            stores: BTreeMap::new(),
+            watched: BTreeSet::new(),
+        }
+    }
+
+    fn read_blob_trust(&mut self, folder: &Path, name: Option<&str>) -> Option<(BlobStatement, TrustStores)> {
+        if let Err(error) = self.files.check_folder(folder) {
+            let help = format!("this folder holds {BLOB_TRUST_POLICY_FILE} and truststore/");
+            self.refuse(folder, &error, Some(help));
+            return None;
+        }
+        let path = folder.join(BLOB_TRUST_POLICY_FILE);
+        if path
+            .symlink_metadata()
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
+            let help = "signatures of files are judged by a trust policy of their own: trust-store-trust-policy.md of the \
+                        Notary Project describes it";
+            self.diagnostics
+                .push(Diagnostic::error(&shown(&path), "the trust policy is not present").with_help(help));
+            return None;
+        }
+        let text = self.read_text(&path, "trust policy for files")?;
+        let parsed = BlobTrustPolicy::parse(&shown(&path), &text);
+        self.diagnostics.extend(parsed.diagnostics);
+        let policy = parsed.policy?;
+        let statement = match policy.applicable(name) {
+            Ok(statement) => statement.clone(),
+            Err(error) => {
+                self.diagnostics
+                    .push(Diagnostic::error(&shown(&path), error.to_string()));
+                return None;
+            }
+        };
+        let needed_by = format!("{} (statement {})", shown(&path), Untrusted::new(&statement.name));
+        let stores = self.read_stores(folder, &statement.trust_stores, "blobs", &needed_by, Links::Refused)?;
+        Some((statement, stores))
+    }
+
     fn read_policy(&mut self, path: &Path) -> Option<(Policy, String, Authorities)> {
         let base = self.base.clone();
         self.watched.insert(base.clone());
@@ -149,26 +227,38 @@ impl Loader {
             }
         };
         let needed_by = format!("{}:{} (authority {name})", shown(policy), document.place.line);
-        let names: Vec<TrustStoreName> = trust_policy.trust_stores().into_iter().cloned().collect();
+        let links = if document.follow_symlinks {
+            Links::Inside
+        } else {
+            Links::Refused
+        };
+        let stores = self.read_stores(&folder, trust_policy.trust_stores(), name.as_str(), &needed_by, links)?;
+        Some(NotationAuthority {
+            policy: trust_policy,
+            stores,
+        })
+    }
+
+    /// Reads all of these stores, so that every problem is reported; nothing where one cannot be used.
+    fn read_stores<'a>(
+        &mut self,
+        folder: &Path,
+        names: impl IntoIterator<Item = &'a TrustStoreName>,
+        owner: &str,
+        needed_by: &str,
+        links: Links,
+    ) -> Option<TrustStores> {
         let mut stores = BTreeMap::new();
         let mut complete = true;
-        for store in names {
-            let links = if document.follow_symlinks {
-                Links::Inside
-            } else {
-                Links::Refused
-            };
-            match self.read_store(&folder, &store, name, &needed_by, links) {
+        for name in names {
+            match self.read_store(folder, name, owner, needed_by, links) {
                 Some(read) => {
-                    stores.insert(store, read);
+                    stores.insert(name.clone(), read);
                 }
                 None => complete = false,
             }
         }
-        complete.then_some(NotationAuthority {
-            policy: trust_policy,
-            stores: TrustStores(stores),
-        })
+        complete.then_some(TrustStores(stores))
     }
 
     /// Reads notation's own policy file. The second name counts only where the first does not exist: a file that is
@@ -199,7 +289,7 @@ impl Loader {
         &mut self,
         folder: &Path,
         store: &TrustStoreName,
-        authority: &AuthorityName,
+        owner: &str,
         needed_by: &str,
         links: Links,
     ) -> Option<Arc<TrustStore>> {
@@ -212,7 +302,7 @@ impl Loader {
             return read.clone();
         }
         self.watched.insert(folder.clone());
-        let read = self.read_store_files(&folder, store, authority, needed_by, links);
+        let read = self.read_store_files(&folder, store, owner, needed_by, links);
         self.stores.insert((folder, links), read.clone());
         read
     }
@@ -221,7 +311,7 @@ impl Loader {
         &mut self,
         folder: &Path,
         store: &TrustStoreName,
-        authority: &AuthorityName,
+        owner: &str,
         needed_by: &str,
         links: Links,
     ) -> Option<Arc<TrustStore>> {
@@ -247,7 +337,7 @@ impl Loader {
         let mut files = Vec::with_capacity(count);
         for path in paths {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            let what = format!("{store} of {authority}");
+            let what = format!("{store} of {owner}");
             let content = match links {
                 Links::Refused => self.files.read(&path, MAX_TRUST_STORE_FILE_SIZE),
                 Links::Inside => self.files.read_inside(folder, &path, MAX_TRUST_STORE_FILE_SIZE),

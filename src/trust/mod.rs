@@ -8,6 +8,6 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use load::{Loaded, load};
-pub use snapshot::{NotationAuthority, TrustSnapshot};
+pub use load::{Loaded, load, load_blob};
+pub use snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
 pub use state::{Rejected, TrustState};

@@ -8,6 +8,7 @@ use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
 use assay_verify::document::Diagnostic;
 use assay_verify::judge::AuthorityTerms;
+use assay_verify::notation::blob_policy::BlobStatement;
 use assay_verify::notation::signature::Terms;
 use assay_verify::notation::statement::Level;
 use assay_verify::notation::trust_policy::TrustPolicy;
@@ -23,6 +24,19 @@ pub struct NotationAuthority {
     pub policy: TrustPolicy,
     /// Every trust store that a statement names.
     pub stores: TrustStores,
+}
+
+/// A statement about files, with what it needs.
+#[derive(Clone, Debug)]
+pub struct BlobTrust {
+    /// The statement that is for the file.
+    pub statement: BlobStatement,
+    /// Every trust store that it names.
+    pub stores: TrustStores,
+    /// CRLs and OCSP responses from files.
+    pub revocation: LocalRevocation,
+    /// What is valid in the trust policy and probably not meant.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// The policy with everything it names. It never changes.
