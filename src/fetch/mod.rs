@@ -44,6 +44,14 @@ use count::{Counters, Purpose};
 use registry::{Answer, Registry, Request};
 use transport::Transport;
 
+/// What a digest or tag may name: images, and every other artifact, the legacy artifact manifest too. A registry may hide
+/// what is not asked for.
+const ACCEPT_ARTIFACT: &str = "application/vnd.oci.image.index.v1+json, \
+                               application/vnd.docker.distribution.manifest.list.v2+json, \
+                               application/vnd.oci.image.manifest.v1+json, \
+                               application/vnd.docker.distribution.manifest.v2+json, \
+                               application/vnd.oci.artifact.manifest.v1+json";
+
 const ACCEPT_IMAGE: &str = "application/vnd.oci.image.index.v1+json, \
                             application/vnd.docker.distribution.manifest.list.v2+json, \
                             application/vnd.oci.image.manifest.v1+json, \
@@ -161,7 +169,7 @@ impl Client {
             purpose: Purpose::Manifest,
             url: registry.url(&reference.repository, "manifests", &what)?,
             repository: &reference.repository,
-            accept: ACCEPT_IMAGE,
+            accept: ACCEPT_ARTIFACT,
             limit: MAX_MANIFEST_SIZE,
         };
         let Answer::Found(found) = registry.get(&request, budget).await? else {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use assay_verify::Timestamp;
 use assay_verify::judge::AuthorityTerms;
 
-use super::{TrustState, load};
+use super::{TrustState, load, load_blob};
 
 const POLICY: &str = r#"version = 1
 unmatched = "deny"
@@ -287,4 +287,76 @@ fn revocation_data_lies_beside_the_policy_and_names_its_mistakes() {
     fs::remove_dir_all(node.path("revocation")).unwrap();
     let again = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(before.fingerprint, again.fingerprint);
+}
+
+const BLOB_POLICY: &str = r#"{"version": "1.0", "trustPolicies": [
+{"name": "all", "globalPolicy": true, "signatureVerification": {"level": "strict"}, "trustStores": ["ca:corp"],
+ "trustedIdentities": ["*"]},
+{"name": "broken", "signatureVerification": {"level": "strict"}, "trustStores": ["ca:gone", "tsa:gone"],
+ "trustedIdentities": ["*"]},
+{"name": "skipped", "signatureVerification": {"level": "skip"}}]}"#;
+
+/// Loads the statement of a name from the node's folder: its name, or every problem without the temporary folder's path.
+fn blob(node: &Node, name: Option<&str>) -> Result<String, Vec<String>> {
+    let user = nix::unistd::geteuid().as_raw();
+    let prefix = format!("{}/", node.folder.path().display());
+    load_blob(&node.path("notation"), name, user)
+        .map(|trust| trust.statement.name.to_string())
+        .map_err(|errors| {
+            errors
+                .iter()
+                .map(|error| error.to_string().replace(&prefix, ""))
+                .collect()
+        })
+}
+
+#[test]
+fn a_statement_about_files_needs_its_own_stores_and_no_others() {
+    let node = Node::new();
+    node.write("notation/trustpolicy.blob.json", BLOB_POLICY);
+    assert_eq!(blob(&node, None).as_deref(), Ok("all"));
+    assert_eq!(blob(&node, Some("skipped")).as_deref(), Ok("skipped"));
+    let errors = blob(&node, Some("broken")).unwrap_err();
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    assert!(errors[0].starts_with("notation/truststore/x509/ca/gone: error: the trust store ca:gone does not exist"));
+    assert!(
+        errors[0].contains("notation/trustpolicy.blob.json (statement broken)"),
+        "{errors:#?}"
+    );
+    let errors = blob(&node, Some("other")).unwrap_err();
+    assert!(errors[0].contains("no statement named"), "{errors:#?}");
+}
+
+#[test]
+fn a_trust_policy_for_files_is_a_file_that_nobody_else_may_write() {
+    let node = Node::new();
+    let absent = blob(&node, None).unwrap_err();
+    assert!(absent[0].starts_with("notation/trustpolicy.blob.json: error: the trust policy is not present"));
+    node.write("elsewhere.json", BLOB_POLICY);
+    symlink(node.path("elsewhere.json"), node.path("notation/trustpolicy.blob.json")).unwrap();
+    let link = blob(&node, None).unwrap_err();
+    assert!(link[0].contains("symbolic links are not supported"), "{link:#?}");
+    fs::remove_file(node.path("notation/trustpolicy.blob.json")).unwrap();
+    node.write("notation/trustpolicy.blob.json", BLOB_POLICY);
+    mode(&node.path("notation/trustpolicy.blob.json"), 0o666);
+    let writable = blob(&node, None).unwrap_err();
+    assert!(writable[0].contains("may write it"), "{writable:#?}");
+}
+
+#[test]
+fn revocation_data_for_files_lies_beside_the_folder() {
+    let node = Node::new();
+    node.write("notation/trustpolicy.blob.json", BLOB_POLICY);
+    node.write("revocation/root.crl", "no list");
+    let errors = blob(&node, None).unwrap_err();
+    assert!(errors[0].starts_with("revocation: error: "), "{errors:#?}");
+    // The same where the folder is named without its name.
+    let user = nix::unistd::geteuid().as_raw();
+    let errors = load_blob(&node.path("notation/truststore/.."), None, user).unwrap_err();
+    assert!(
+        errors
+            .iter()
+            .any(|error| error.to_string().contains("revocation: error: ")),
+        "{errors:?}"
+    );
 }

@@ -3,7 +3,9 @@
 //! Each test starts a containerd, a daemon and a registry of its own; all of them run at once.
 
 mod admits;
+mod artifacts;
 mod assayctl;
+mod blobs;
 mod denials;
 mod escaping;
 mod hook;

@@ -1,5 +1,6 @@
 //! Notation's trust policies.
 
+use assay_verify::notation::blob_policy::BlobTrustPolicy;
 use assay_verify::notation::statement::Level;
 use assay_verify::notation::trust_policy::{Scopes, TrustPolicy};
 
@@ -30,6 +31,7 @@ pub const TARGET: Target = Target {
         b"\"override\":{\"revocation\":\"skip\"},",
         b"\"ca:a\",",
         b"\"x509.subject:C=US,ST=WA,O=a\",",
+        b"\"globalPolicy\":true,",
         b"\"registryScopes\":[\"a.example/b\"],",
         b"\xe2\x80\xae",
         b"\xc5\xbf",
@@ -51,6 +53,7 @@ pub fn check(input: &[u8]) -> String {
     let Some(text) = super::text(input) else {
         return "not text".to_owned();
     };
+    check_blob(text);
     let parsed = TrustPolicy::parse("trustpolicy.json", text);
     if let Some(policy) = &parsed.policy {
         serde_json::from_str::<serde_json::Value>(text).expect("JSON");
@@ -69,4 +72,23 @@ pub fn check(input: &[u8]) -> String {
         }
     }
     shown::diagnostics(text, parsed.policy.is_some(), &parsed.diagnostics)
+}
+
+/// The same of a policy for files: no document is one of both kinds, and at most one statement is global and verifies.
+fn check_blob(text: &str) {
+    let parsed = BlobTrustPolicy::parse("trustpolicy.blob.json", text);
+    if let Some(policy) = &parsed.policy {
+        assert!(TrustPolicy::parse("trustpolicy.json", text).policy.is_none());
+        let statements = policy.statements();
+        assert!(!statements.is_empty());
+        for statement in statements {
+            assert_eq!(statement.terms().is_none(), statement.trust_stores.is_empty());
+            assert_eq!(policy.applicable(Some(&statement.name)), Ok(statement));
+        }
+        let global: Vec<_> = statements.iter().filter(|statement| statement.global).collect();
+        assert!(global.len() <= 1);
+        assert_eq!(policy.applicable(None).ok(), global.first().copied());
+        assert!(global.iter().all(|statement| statement.terms().is_some()));
+    }
+    shown::diagnostics(text, parsed.policy.is_some(), &parsed.diagnostics);
 }
