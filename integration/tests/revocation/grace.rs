@@ -76,3 +76,21 @@ async fn a_replayed_list_is_refused_while_the_endpoint_answers_with_and_without_
         assert!(!answer.reason.contains("grace"), "{}", answer.reason);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grace_ends() {
+    let mut lab = Lab::start().await;
+    let (root, release) = signer_with_list(&lab.web);
+    let short = good_for(Duration::from_secs(2));
+    lab.publish("/leaf.crl", &root, &short).await;
+    let policy = Policy::default().rule(&GRACE.replace("24h", "3s"));
+    let assayd = lab.daemon(&root.certificate_pem(), &policy).start().await.unwrap();
+    let question = lab.signed("app", &release);
+    admitted(&assayd, &question).await;
+    lab.web.stop().await;
+    past(short.next_update).await;
+    let answer = admitted(&assayd, &question).await;
+    assert!(answer.reason.contains("on revocation grace"), "{}", answer.reason);
+    past(short.next_update + Duration::from_secs(3)).await;
+    denied(&assayd, &question, "revocation-unknown").await;
+}

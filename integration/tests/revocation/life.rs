@@ -6,7 +6,7 @@ use assay_integration::certificates::{Authority, Profile};
 use assay_integration::crl::CrlProfile;
 use assay_integration::ocsp::Responder;
 use assay_integration::registry::When;
-use assay_integration::{OcspResponder, Question};
+use assay_integration::{Crl, OcspResponder, Question, WebServer};
 use assay_proto::v1::CacheState;
 use futures_util::future::join_all;
 
@@ -46,6 +46,10 @@ async fn each_endpoint_is_asked_once_and_not_again_after_a_restart() {
     assert_eq!(again.cache(), CacheState::Evidence);
     admitted(&assayd, &lab.signed("third", &release)).await;
     assert_eq!(asked(&responder), (1, 1), "after a restart");
+    assayd.kill();
+    assayd.start().await.unwrap();
+    admitted(&assayd, &lab.signed("fourth", &release)).await;
+    assert_eq!(asked(&responder), (1, 1), "after kill -9");
 
     // What is forgotten is asked for again, and the endpoints are needed for it.
     assayd
@@ -86,24 +90,40 @@ async fn forty_images_of_one_signer_at_once_ask_each_endpoint_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_endpoint_is_unknown_within_the_hooks_time_and_the_retry_admits_once_it_speaks() {
     let lab = Lab::start().await;
-    let (root, release) = signer_with_list(&lab.web);
+    let root = Authority::root(&Profile::named("root")).unwrap();
     lab.publish("/leaf.crl", &root, &CrlProfile::default()).await;
-    lab.web.hang(When::path("/leaf.crl"));
+    lab.web.hang(When::always());
+    let list = Profile::named("list").crl(lab.web.url("/leaf.crl"));
+    // A responder and then a list, both silent, at a host of its own: together longer than a pull has.
+    let other = WebServer::start().await.unwrap();
+    let crl = Crl::sign(&lab.openssl, &root, &CrlProfile::default()).await.unwrap();
+    other.serve_crl("/leaf.crl", &crl.der);
+    other.hang(When::always());
+    let responder = WebServer::start().await.unwrap();
+    responder.hang(When::always());
+    let both = Profile::named("both")
+        .ocsp(responder.url("/ocsp"))
+        .crl(other.url("/leaf.crl"));
     let assayd = lab.strict(&root).await;
-    let question = lab.signed("app", &release);
-    let started = Instant::now();
-    let hook = question.hook(&assayd).await.unwrap();
-    let took = started.elapsed();
-    assert_eq!(hook.code, Some(1), "{hook:?}");
-    let unknown = ["DENY revocation-unknown: ", "DENY deadline: "];
-    assert!(unknown.iter().any(|start| hook.stdout.starts_with(start)), "{hook:?}");
-    assert!(
-        took < HOOK_LIMIT,
-        "containerd would have killed the hook after {took:?}"
-    );
+    let questions = [list, both].map(|profile| lab.signed(&profile.name, &root.issue(&profile).unwrap()));
 
+    let refused = async |question: &Question| {
+        let started = Instant::now();
+        let hook = question.hook(&assayd).await.unwrap();
+        let took = started.elapsed();
+        assert_eq!(hook.code, Some(1), "{hook:?}");
+        let unknown = ["DENY revocation-unknown: ", "DENY deadline: "];
+        assert!(unknown.iter().any(|start| hook.stdout.starts_with(start)), "{hook:?}");
+        assert!(
+            took < HOOK_LIMIT,
+            "containerd would have killed the hook after {took:?}"
+        );
+    };
+    join_all(questions.iter().map(refused)).await;
     lab.web.behave();
-    eventually(&assayd, &question, "admitted", admits).await;
+    other.behave();
+    let answered = |question| eventually(&assayd, question, "admitted", admits);
+    join_all(questions.iter().map(answered)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

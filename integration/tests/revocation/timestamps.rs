@@ -10,7 +10,7 @@ use assay_integration::timestamp::Stamping;
 use assay_integration::{Notation, Question, TimestampAuthority};
 use serde_json::json;
 
-use crate::lab::{Lab, Policy, admitted, denied, past, protected, revoking};
+use crate::lab::{Lab, Policy, admitted, denied, good_for, past, protected, revoking};
 
 const ALWAYS: &str = "trust_stores = [\"ca:corp\", \"tsa:time\"]";
 const AFTER_EXPIRY: &str = "trust_stores = [\"ca:corp\", \"tsa:time\"]\nverify_timestamp = \"afterCertExpiry\"";
@@ -154,6 +154,28 @@ async fn a_revoked_timestamp_authority_ends_its_timestamps_whatever_the_level_sa
         assert!(reason.contains("CN=revoked time"), "{reason}");
         admitted(&assayd, &by_sound).await;
     }
+}
+
+/// CVE-2024-56138: notation looked at none of the authority's certificates.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admit_ends_when_the_timestamp_authoritys_issuer_is_revoked() {
+    let lab = Lab::start().await;
+    let time_root = Authority::root(&Profile::named("time root")).unwrap();
+    let below = Profile::named("time issuer").crl(lab.web.url("/time.crl"));
+    let issuer = time_root.intermediate(&below).unwrap();
+    let time = authority(&lab, &issuer, &Profile::timestamping("time")).await;
+    let short = good_for(Duration::from_secs(3));
+    lab.publish("/time.crl", &time_root, &short).await;
+    let root = Authority::root(&Profile::named("root")).unwrap();
+    let release = root.issue(&Profile::named("release")).unwrap();
+    let question = lab.timestamped("app", &release, &time).await;
+    let assayd = daemon(&lab, &root, time.root_pem(), ALWAYS).await;
+    admitted(&assayd, &question).await;
+    lab.publish("/time.crl", &time_root, &revoking(&issuer.serial().unwrap()))
+        .await;
+    past(short.next_update).await;
+    let reason = denied(&assayd, &question, "certificate-revoked").await;
+    assert!(reason.contains("CN=time issuer"), "{reason}");
 }
 
 /// notation's own end-to-end cases verify-15 to verify-17 (test/e2e/suite/command/verify.go), beside the real notation.
