@@ -147,8 +147,14 @@ fn conclude(judgement: &BlobJudgement, accept_unverified: bool) -> BlobOutcome {
         Ok(verified) => verified,
         Err(NotVerified::Rejected(rejected)) => return deny(rejected.code(), rejected.failure.to_string()),
         Err(NotVerified::Needs(queries)) => {
+            let of_plugins = |query: &Query| matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. });
+            let code = if queries.iter().all(of_plugins) {
+                Code::PluginUnavailable
+            } else {
+                Code::RevocationUnknown
+            };
             let names: Vec<_> = queries.iter().map(ToString::to_string).take(3).collect();
-            return deny(Code::RevocationUnknown, format!("not asked: {}", names.join("; ")));
+            return deny(code, format!("not asked: {}", names.join("; ")));
         }
     };
     let reason = match (verified.unauthenticated(), verified.identity().outcome().passed()) {

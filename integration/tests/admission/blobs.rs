@@ -34,9 +34,15 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
+        Self::with(toml::Table::new())
+    }
+
+    /// With these plugins in the daemon's configuration.
+    fn with(plugins: toml::Table) -> Self {
         let assayd = Assayd::builder()
             .file("notation/trustpolicy.blob.json", trust_policy())
             .setting("revocation", toml::toml! { private_addresses = true })
+            .setting("plugin", plugins)
             .prepare();
         Self {
             assayd: assayd.expect("a configuration"),
@@ -150,9 +156,12 @@ async fn behaves_as_notations_own_suite_lists_for_blobs() {
         "DENY subject-mismatch",
     )
     .await;
-    // verify-08, -09: what is no key and value.
+    // verify-09: what is no key and value. verify-08: what a plugin is told is the node's configuration, not the asker's.
     let usage = &["--user-metadata", "invalid"];
     desk.expect(&file, &signature, usage, 2, "key-value pair requires \"=\"")
+        .await;
+    let usage = &["--plugin-config", "invalid"];
+    desk.expect(&file, &signature, usage, 2, "unexpected argument '--plugin-config'")
         .await;
     // verify-10, -11 and a name without a format, also where the format is told.
     for (name, says) in [
@@ -324,6 +333,55 @@ async fn asks_the_issuer_whether_the_signer_is_revoked_and_takes_its_list_from_a
     fs::write(beside.join("root.crl"), &revoking).unwrap();
     desk.expect(&file, &signature, &["--offline"], 1, "DENY certificate-revoked")
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consults_the_plugin_that_the_signature_asks_for_where_the_node_has_it() {
+    const NAME: &str = "com.example.plugin";
+    let folder = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = folder.path().join(format!("notation-{NAME}"));
+    // Another process writes the copy, so that no child of this one holds it open when it is run.
+    let installed = std::process::Command::new("install")
+        .args(["-m", "0755", env!("CARGO_BIN_EXE_notation-e2e-plugin")])
+        .arg(&program)
+        .status();
+    assert!(installed.unwrap().success());
+    let plugin = |config: toml::Table| {
+        let path = program.to_str().unwrap().to_owned();
+        let plugin = toml::Table::from_iter([("path".to_owned(), path.into()), ("config".to_owned(), config.into())]);
+        toml::Table::from_iter([(NAME.to_owned(), plugin.into())])
+    };
+    let release = SigningIdentity::self_signed(&Profile::named("release")).unwrap();
+    let refuses = plugin(toml::toml! { identity = "not on duty" });
+    for (plugins, more, code, says) in [
+        (
+            plugin(toml::Table::new()),
+            &[][..],
+            0,
+            "the plugin com.example.plugin 1.0.0 was heard",
+        ),
+        (plugin(toml::Table::new()), &["--offline"], 3, "DENY plugin-unavailable"),
+        (refuses, &[], 1, "DENY plugin-refused"),
+        (toml::Table::new(), &[], 3, "DENY plugin-unavailable"),
+    ] {
+        let desk = Desk::with(plugins);
+        desk.trust("ca", release.anchor_pem.as_bytes());
+        let file = desk.write("file", b"content");
+        let protected = json!({
+            "alg": "ES256",
+            "cty": "application/vnd.cncf.notary.payload.v1+json",
+            "crit": ["io.cncf.notary.signingScheme", "io.cncf.notary.verificationPlugin"],
+            "io.cncf.notary.signingScheme": "notary.x509",
+            "io.cncf.notary.signingTime": jiff::Timestamp::now().round(jiff::Unit::Second).unwrap().to_string(),
+            "io.cncf.notary.verificationPlugin": NAME,
+        });
+        let digest = assay_verify::digest::Digest::sha256(b"content").to_string();
+        let target = json!({ "mediaType": "text/plain; charset=utf-8", "digest": digest, "size": 7 });
+        let payload = json!({ "targetArtifact": target });
+        let envelope = EnvelopeSigner::new(&release).unwrap().sign_claims(&protected, &payload);
+        let signature = desk.write("file.jws.sig", &envelope.unwrap());
+        desk.expect(&file, &signature, more, code, says).await;
+    }
 }
 
 /// A file with a signature that is made here.
