@@ -13,7 +13,7 @@ use crate::code::Code;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::evidence::Signature;
-use crate::limits::{MAX_QUERIES, MAX_REASON_LENGTH, MAX_SIGNATURES};
+use crate::limits::{MAX_REASON_LENGTH, MAX_SIGNATURES};
 use crate::notation::signature::{self, Asked, NotVerified, SignatureJudgement, Terms, Verified};
 use crate::notation::steps::{self, Failure, Integrity, Interval, Step};
 use crate::notation::trust_store::TrustStores;
@@ -195,7 +195,7 @@ impl RestsOn {
 #[derive(Clone, Debug)]
 pub struct Need {
     /// What to ask. At least one.
-    pub queries: BTreeSet<Query>,
+    pub queries: Vec<Query>,
     /// What was found so far, for an explanation.
     pub reports: Vec<AuthorityReport>,
 }
@@ -285,8 +285,9 @@ pub enum Progress {
     Enough,
     /// More evidence may help.
     NotEnough,
-    /// The answers to these queries may help, before more evidence does.
-    Needs(BTreeSet<Query>),
+    /// The answers to these queries may help, before more evidence does. One of each signature comes first, then the second
+    /// ones: whoever cannot ask all of them leaves out none of the signatures.
+    Needs(Vec<Query>),
 }
 
 /// What has been found about an image so far: the state of a judgement whose evidence arrives bit by bit. It keeps
@@ -417,20 +418,33 @@ impl Findings {
         }
     }
 
-    /// What is lacked for signatures that may yet satisfy an authority.
-    fn needs(&self) -> BTreeSet<Query> {
-        let lacking = |authority: &AuthorityFindings| -> BTreeSet<Query> {
-            let Finding::Signatures(judgements) = &authority.finding else {
-                return BTreeSet::new();
-            };
-            let needs = judgements.iter().filter_map(|judgement| match &judgement.result {
-                Err(NotVerified::Needs(queries)) => Some(queries),
-                _ => None,
-            });
-            needs.flatten().take(MAX_QUERIES).cloned().collect()
-        };
+    /// What is lacked for signatures that may yet satisfy an authority, one query of each signature before its second.
+    fn needs(&self) -> Vec<Query> {
         let unsatisfied = self.authorities.iter().filter(|authority| authority.verified.is_none());
-        unsatisfied.flat_map(lacking).take(MAX_QUERIES).collect()
+        let judgements = unsatisfied.flat_map(|authority| match &authority.finding {
+            Finding::Signatures(judgements) => judgements.as_slice(),
+            Finding::NotApplicable(_) | Finding::Skipped => &[],
+        });
+        let mut lacking: Vec<_> = judgements
+            .filter_map(|judgement| match &judgement.result {
+                Err(NotVerified::Needs(queries)) => Some(queries.iter()),
+                _ => None,
+            })
+            .collect();
+        let mut needs = Vec::new();
+        let mut known = BTreeSet::new();
+        while !lacking.is_empty() {
+            lacking.retain_mut(|queries| match queries.next() {
+                Some(query) => {
+                    if known.insert(query) {
+                        needs.push(query.clone());
+                    }
+                    true
+                }
+                None => false,
+            });
+        }
+        needs
     }
 
     /// Whether an authority that is satisfied so far rests on this signature, or may once the world is asked, by the
@@ -697,8 +711,27 @@ struct Shortcoming {
 enum Rank {
     NotApplicable,
     Skipped,
-    Failed(Step),
+    Failed(u8),
     Unauthenticated,
+}
+
+/// How close to passing a signature came that failed this step. It is not the order in which the steps are taken: that the
+/// right signer's signature has expired tells more than that somebody else signed.
+const fn closeness(step: Step) -> u8 {
+    match step {
+        Step::Integrity => 0,
+        Step::Attributes => 1,
+        Step::Authenticity => 2,
+        Step::Identity => 3,
+        Step::Plugin => 4,
+        Step::Subject => 5,
+        Step::Expiry => 6,
+        Step::AuthenticTimestamp => 7,
+        Step::SigningTime => 8,
+        Step::Annotations => 9,
+        Step::TimestampRevocation => 10,
+        Step::Revocation => 11,
+    }
 }
 
 /// None where there was no signature to find fault with.
@@ -724,7 +757,7 @@ fn shortcoming(report: &AuthorityReport) -> Option<Shortcoming> {
         .iter()
         .filter_map(|judgement| match &judgement.result {
             Ok(verified) => Some((Rank::Unauthenticated, verified.unauthenticated()?)),
-            Err(NotVerified::Rejected(rejected)) => Some((Rank::Failed(rejected.step), &rejected.failure)),
+            Err(NotVerified::Rejected(rejected)) => Some((Rank::Failed(closeness(rejected.step)), &rejected.failure)),
             // A judgement that lacks an answer rejects nothing yet.
             Err(NotVerified::Needs(_)) => None,
         })

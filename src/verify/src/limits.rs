@@ -223,7 +223,7 @@ pub const OCSP_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long one CRL may take. notation waits as long.
 pub const CRL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How far a certificate authority's or timestamp authority's clock may be ahead of the node's.
+/// How far a certificate authority's clock may be ahead of the node's.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// A timestamp token. Real ones with a chain of four certificates are below 12 KiB.

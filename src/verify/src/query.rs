@@ -256,8 +256,7 @@ impl Answers {
     }
 }
 
-/// The answers that a judgement rests on, each with the bytes that decided: only these are worth keeping. It is what the
-/// world says now, where that is signed by those who may, else what was kept.
+/// What the world says now, as far as a judgement found it to be signed by those who may: only this is worth keeping.
 pub type Proven = BTreeMap<Query, Arc<[u8]>>;
 
 impl Extend<(Query, Answered)> for Answers {

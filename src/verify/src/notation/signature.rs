@@ -292,14 +292,6 @@ fn take_steps<T>(
         Step::Authenticity,
         steps::authenticity(&integrity, terms.trust_stores, stores, checks.authenticity),
     )?;
-    let consulted = trace.take(
-        Step::Plugin,
-        steps::plugin(&integrity, &authenticity, terms, circumstances),
-    )?;
-    let identity = trace.take(
-        Step::Identity,
-        steps::identity(&integrity, &consulted, terms.identities, checks.authenticity),
-    )?;
     let expiry = trace.take(Step::Expiry, steps::expiry(&integrity, checks.expiry, now))?;
     let authentic_timestamp = trace.take(
         Step::AuthenticTimestamp,
@@ -313,6 +305,14 @@ fn take_steps<T>(
     let annotations = trace.take(
         Step::Annotations,
         steps::annotations(&integrity, &conditions.annotations),
+    )?;
+    let consulted = trace.take(
+        Step::Plugin,
+        steps::plugin(&integrity, &authenticity, terms, circumstances),
+    )?;
+    let identity = trace.take(
+        Step::Identity,
+        steps::identity(&integrity, &consulted, terms.identities, checks.authenticity),
     )?;
     let Revocations {
         timestamp,

@@ -42,10 +42,6 @@ pub enum Step {
     Attributes,
     /// The chain has a certificate of the statement's trust stores.
     Authenticity,
-    /// The plugin that the signature asks for was consulted.
-    Plugin,
-    /// The signer is a trusted identity.
-    Identity,
     /// The signature has not expired.
     Expiry,
     /// The certificates were valid at the time that counts.
@@ -56,6 +52,10 @@ pub enum Step {
     SigningTime,
     /// The payload has the annotations that the rule asks for.
     Annotations,
+    /// The plugin that the signature asks for was consulted.
+    Plugin,
+    /// The signer is a trusted identity.
+    Identity,
     /// No certificate of the timestamp authority is revoked.
     TimestampRevocation,
     /// No certificate of the signer is revoked.
@@ -68,13 +68,13 @@ impl Step {
         Self::Integrity,
         Self::Attributes,
         Self::Authenticity,
-        Self::Plugin,
-        Self::Identity,
         Self::Expiry,
         Self::AuthenticTimestamp,
         Self::Subject,
         Self::SigningTime,
         Self::Annotations,
+        Self::Plugin,
+        Self::Identity,
         Self::TimestampRevocation,
         Self::Revocation,
     ];
@@ -780,13 +780,19 @@ pub(super) fn revocations(
     let mut proven = Proven::new();
     let timestamp = match time.outcome().passed() {
         Some(AuthenticTime::Countersigned(countersignature)) => {
+            // Where the rule has a minimum signing time, the authority's time is what satisfies it: then no level only logs
+            // that the authority is revoked.
+            let action = match conditions.minimum_signing_time {
+                Some(_) => Action::Enforce,
+                None => checks.authentic_timestamp,
+            };
             // A timestamp authority has no authority over its own signing time.
             let context = revocation::Context {
                 authentic_signing_time: None,
                 ..context
             };
             look(countersignature.chain(), &context, &mut proven)
-                .and_then(|found| decide(found, checks.authentic_timestamp))
+                .and_then(|found| decide(found, action))
                 .map(Some)
         }
         _ => Ok(None),
@@ -842,14 +848,6 @@ fn look<'a>(
     proven: &mut Proven,
 ) -> Result<Result<NotRevoked, Failure>, Stop> {
     let status = revocation::check(chain, context);
-    if let revocation::Outcome::NotRevoked(_) = &status.outcome {
-        // What was kept decided where what the world says now is not proven: so the gatherer can drop the latter.
-        for (query, answered) in context.answers.iter() {
-            if let (Ok(_), Some(kept)) = (&answered.now, &answered.kept) {
-                proven.entry(query.clone()).or_insert_with(|| kept.clone());
-            }
-        }
-    }
     proven.extend(status.proven.into_iter().filter_map(|query| {
         let bytes = context.answers.get(&query)?.now.as_ref().ok()?.clone();
         Some((query, bytes))

@@ -1,6 +1,6 @@
 //! What a rule asks of every signature, and what a judgement asks of the world.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -120,7 +120,7 @@ fn asks_for_the_list_and_is_no_admit_until_it_has_it() {
     let Judgement::Need(need) = judge(&Answers::default()) else {
         panic!("an absent answer is never a good one");
     };
-    assert_eq!(need.queries, BTreeSet::from([query()]));
+    assert_eq!(need.queries, [query()]);
 
     let Judgement::Admit(permit) = judge(&answers(Ok(list(false)), None)) else {
         panic!("the list does not name the signer");
@@ -248,7 +248,7 @@ fn an_answer_goes_on_with_what_lacked_it() {
     };
     let mut findings = Findings::new(&requirement);
     let progress = findings.add(&[good(), signature.clone()], &subject, &requirement, &circumstances);
-    assert_eq!(progress, Progress::Needs(BTreeSet::from([query()])));
+    assert_eq!(progress, Progress::Needs(vec![query()]));
     assert!(
         findings.rests_on(signature.manifest().digest()),
         "it is kept until it is judged"
