@@ -49,7 +49,10 @@ fn sentence(code: Code) -> &'static str {
              trusted_identities."
         }
         Code::Internal => "This is a defect of assayd: report it with the journal's lines around the decision.",
-        Code::LimitExceeded => "The image has more referrers or larger ones than assayd reads: remove the junk.",
+        Code::LimitExceeded => {
+            "There is more of something than assayd reads or does at once; the reason says of what. Remove junk referrers; what \
+             is busy passes on a retry."
+        }
         Code::NoMatchingRule => {
             "Add a rule whose images match this repository; where a rule does, add a statement whose registryScopes name it \
              to the trust policy of the rule's authority."

@@ -1,6 +1,6 @@
 //! Gather, judge, commit: what the evidence of one image says under one rule.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
@@ -9,11 +9,13 @@ use assay_verify::code::Code;
 use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
 use assay_verify::judge::{self, AuthorityReport, Findings, Judgement, Permit, Progress, Requirement, Subject};
-use assay_verify::limits::{DENIAL_LIFETIME, GATHER_DEADLINE, MAX_QUERY_ROUNDS, MAX_VERDICT_LIFETIME};
+use assay_verify::limits::{DENIAL_LIFETIME, GATHER_DEADLINE, MAX_QUERIES, MAX_VERDICT_LIFETIME};
 use assay_verify::notation::steps;
 use assay_verify::platform::NodePlatform;
 use assay_verify::policy::{self, Conditions, Effect, Rule};
-use assay_verify::query::Answers;
+use assay_verify::query::{Answers, Query};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use jiff::SignedDuration;
 use tracing::debug;
 
@@ -119,6 +121,24 @@ async fn platforms(
             descriptor: child.clone(),
             ..question.clone()
         };
+        // A rule that denies the child's digest stands, whatever name leads to it.
+        if let ByRules::Decided(verdict) = decide_by_rules(snapshot, &question)
+            && !verdict.outcome.admits()
+        {
+            let mut explanation = Explanation::without_evidence(verdict);
+            let outcome = explanation.verdict.outcome.clone();
+            explanation.verdict.outcome = outcome.explained(|reason| {
+                format!(
+                    "the index is not signed, and its child {} is denied: {reason}",
+                    child.digest
+                )
+            });
+            return Evaluation {
+                explanation,
+                cache: CacheState::Gathered,
+                interval: denial_interval(now),
+            };
+        }
         let gathered = gather(world, snapshot, rule, &question, now).await;
         match gathered.judgement {
             Judgement::Admit(permit) => permits.push(permit),
@@ -271,13 +291,26 @@ impl<'w> Judging<'w> {
                 findings.add(&signatures, subject, requirement, circumstances)
             })
             .await;
-        for _ in 0..MAX_QUERY_ROUNDS {
-            let Progress::Needs(queries) = progress else { break };
-            self.answers
-                .extend(self.respondents.answer(queries, self.arguments.now).await);
+        // Whatever comes back is judged at once: a dead endpoint of one signature keeps no other from passing.
+        let mut asked = BTreeSet::new();
+        let mut asking = FuturesUnordered::new();
+        loop {
+            let queries = match progress {
+                Progress::Enough => return true,
+                Progress::NotEnough => return false,
+                Progress::Needs(queries) => queries,
+            };
+            for query in queries {
+                if asked.len() < MAX_QUERIES && asked.insert(query.clone()) {
+                    asking.push(self.respondents.ask(query, self.arguments.now));
+                }
+            }
+            let Some((query, answered)) = asking.next().await else {
+                return false;
+            };
+            self.answers.insert(query, answered);
             progress = self.judge(seen, Findings::answer).await;
         }
-        progress == Progress::Enough
     }
 
     /// Judges on a thread for blocking work: a hostile image with a hundred long chains must not hold up the others.
@@ -426,16 +459,12 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
                 interval,
             )
         }
-        // Somebody has to be asked, and was not reached in the rounds that there are, or there is nobody to ask.
-        (Judgement::Need(need), _) => {
-            let names: Vec<_> = need.queries.iter().map(ToString::to_string).take(3).collect();
-            let reason = format!("not asked: {}", names.join("; "));
-            (
-                Denial::new(Code::RevocationUnknown, reason).under(rule.mode()),
-                need.reports,
-                denial_interval(now),
-            )
-        }
+        // Somebody has to be asked, and there is nobody to ask, or more than may be asked.
+        (Judgement::Need(need), _) => (
+            not_asked(&need.queries).under(rule.mode()),
+            need.reports,
+            denial_interval(now),
+        ),
         (Judgement::Reject(rejection), Some(error)) => (
             Denial::new(error.code(), error.to_string()).under(rule.mode()),
             rejection.reports,
@@ -459,6 +488,17 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
         cache,
         interval,
     }
+}
+
+fn not_asked(queries: &[Query]) -> Denial {
+    let is_plugin = |query: &Query| matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. });
+    let code = if queries.iter().any(is_plugin) {
+        Code::PluginUnavailable
+    } else {
+        Code::RevocationUnknown
+    };
+    let names: Vec<_> = queries.iter().map(ToString::to_string).take(3).collect();
+    Denial::new(code, format!("not asked: {}", names.join("; ")))
 }
 
 /// A verdict holds while nothing it rests on changes, and at most [`MAX_VERDICT_LIFETIME`]; half way through it is served

@@ -113,6 +113,8 @@ pub(super) struct Inner {
     flights: SingleFlight<VerdictKey, Answer>,
     statistics: Statistics,
     reloads: watch::Sender<()>,
+    /// How often an answer changed that verdicts may rest on.
+    changed_answers: AtomicU64,
 }
 
 impl Admission {
@@ -134,6 +136,7 @@ impl Admission {
             flights: SingleFlight::new(MAX_CONCURRENT_GATHERS, STALE_GATHER),
             statistics: Statistics::default(),
             reloads: watch::Sender::new(()),
+            changed_answers: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -213,6 +216,8 @@ impl Admission {
     /// Forgets the verdicts that rest on the answer to a query, because there is a newer one: what is revoked ends with it.
     /// Others stay.
     pub fn answer_changed(&self, query: QueryId) {
+        // Before the verdicts are searched: a flight that lands afterwards sees that it has to look again.
+        self.inner.changed_answers.fetch_add(1, Ordering::SeqCst);
         self.inner.verdicts.invalidate_if(|_, verdict| verdict.rests_on(query));
     }
 
@@ -340,20 +345,51 @@ impl Admission {
                     CacheState::NotNeeded,
                 );
             };
-            let Evaluation {
-                explanation,
-                cache,
-                interval,
-            } = evaluate::online(&admission.inner, &snapshot, rule, &question, now).await;
-            let counter = match cache {
-                CacheState::Gathered => &admission.inner.statistics.gathers,
-                _ => &admission.inner.statistics.evidence_hits,
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
-            let verdict = Arc::new(explanation.verdict);
-            admission.inner.verdicts.insert(landing, verdict.clone(), interval);
-            (verdict, cache)
+            let mut turn = 1;
+            loop {
+                let changes = admission.changed_answers();
+                let evaluation = evaluate::online(&admission.inner, &snapshot, rule, &question, now).await;
+                let answer = admission.land(&landing, evaluation, now);
+                // Revocation data that came meanwhile may end what was found. Then it is judged again, from what is at hand
+                // now; what changes without end is answered and not remembered.
+                if changes == admission.changed_answers() {
+                    return answer;
+                }
+                admission.inner.verdicts.invalidate_if(|key, _| *key == landing);
+                turn += 1;
+                if turn > MAX_POLICY_CHANGES || !answer.0.outcome.admits() {
+                    return answer;
+                }
+            }
         })
+    }
+
+    fn changed_answers(&self) -> u64 {
+        self.inner.changed_answers.load(Ordering::SeqCst)
+    }
+
+    /// Remembers what a flight brings home. What could not be decided takes the place of no verdict that still holds: a
+    /// refresh that meets a registry or plugin that is away ends no admit before its time.
+    fn land(&self, key: &VerdictKey, evaluation: Evaluation, now: Timestamp) -> Answer {
+        let Evaluation {
+            explanation,
+            cache,
+            interval,
+        } = evaluation;
+        let counter = match cache {
+            CacheState::Gathered => &self.inner.statistics.gathers,
+            _ => &self.inner.statistics.evidence_hits,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        let verdict = Arc::new(explanation.verdict);
+        let undecided = verdict
+            .outcome
+            .denial()
+            .is_some_and(|denial| denial.code.is_inconclusive());
+        if !undecided || self.inner.verdicts.get(key, now).is_none() {
+            self.inner.verdicts.insert(key.clone(), verdict.clone(), interval);
+        }
+        (verdict, cache)
     }
 
     fn count(&self, hook: Hook, decision: &Decision) {

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
-use assay_verify::query::{Answered, Query};
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
+use assay_verify::code::Code;
+use assay_verify::query::{Answered, Query, Unanswered};
 
 use super::answers::RevocationAnswers;
 use crate::plugin::Plugins;
@@ -21,27 +20,26 @@ pub struct Respondents {
 }
 
 impl Respondents {
-    /// Puts all queries at once. Every one comes back, with an answer or with why there is none.
-    pub(super) async fn answer(&self, queries: BTreeSet<Query>, now: Timestamp) -> Vec<(Query, Answered)> {
-        let is_plugin = |query: &Query| matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. });
-        let (plugin, revocation): (BTreeSet<_>, BTreeSet<_>) = queries.into_iter().partition(is_plugin);
-        let mut running: FuturesUnordered<_> = plugin
-            .into_iter()
-            .map(|query| async move {
-                let now = self.plugins.answer(&query).await;
-                (query, Answered { now, kept: None })
-            })
-            .collect();
-        let words = async {
-            let mut words = Vec::new();
-            while let Some(answered) = running.next().await {
-                words.push(answered);
-            }
-            words
-        };
-        let (mut answered, words) = tokio::join!(self.revocation.answer(&revocation, now), words);
-        answered.extend(words);
-        answered
+    /// Puts one query. It comes back, with an answer or with why there is none.
+    pub(super) async fn ask(&self, query: Query, now: Timestamp) -> (Query, Answered) {
+        if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {
+            let now = self.plugins.answer(&query).await;
+            return (query, Answered { now, kept: None });
+        }
+        let asked = self.revocation.answer(&BTreeSet::from([query.clone()]), now).await;
+        asked.into_iter().next().unwrap_or_else(|| {
+            let unanswered = Unanswered {
+                code: Code::Internal,
+                reason: "the query got lost".into(),
+            };
+            (
+                query,
+                Answered {
+                    now: Err(unanswered),
+                    kept: None,
+                },
+            )
+        })
     }
 
     /// Keeps the answers that were found to be signed by those who may. Persisting follows judging, so that an answer that
