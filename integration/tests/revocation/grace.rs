@@ -5,7 +5,9 @@ use std::time::Duration;
 use assay_integration::Crl;
 use assay_proto::v1::Verdict;
 
-use crate::lab::{Lab, Policy, admits, admitted, denied, eventually, good_for, past, revoking, signer_with_list};
+use crate::lab::{
+    Lab, Policy, SHORT, admits, admitted, denied, eventually, good_for, past, revoking, signer_with_list,
+};
 
 const GRACE: &str = "on_inconclusive = \"admit_if_seen\"\nrevocation_grace = \"24h\"";
 
@@ -13,12 +15,12 @@ const GRACE: &str = "on_inconclusive = \"admit_if_seen\"\nrevocation_grace = \"2
 async fn an_image_that_was_seen_stays_admitted_on_grace_while_the_endpoint_is_away_and_no_other_is() {
     let mut lab = Lab::start().await;
     let (root, release) = signer_with_list(&lab.web);
-    let short = good_for(Duration::from_secs(3));
-    lab.publish("/leaf.crl", &root, &short).await;
     let graceful = lab.daemon(&root.certificate_pem(), &Policy::default().rule(GRACE));
     let graceful = graceful.start().await.unwrap();
     let exact = lab.strict(&root).await;
     let (seen, never_seen) = (lab.signed("seen", &release), lab.signed("never-seen", &release));
+    let short = good_for(SHORT);
+    lab.publish("/leaf.crl", &root, &short).await;
     for assayd in [&graceful, &exact] {
         let answer = admitted(assayd, &seen).await;
         assert!(!answer.reason.contains("grace"), "{}", answer.reason);
@@ -51,12 +53,12 @@ async fn an_image_that_was_seen_stays_admitted_on_grace_while_the_endpoint_is_aw
 async fn a_replayed_list_is_refused_while_the_endpoint_answers_with_and_without_grace() {
     let lab = Lab::start().await;
     let (root, release) = signer_with_list(&lab.web);
-    let short = good_for(Duration::from_secs(3));
-    let captured = lab.publish("/leaf.crl", &root, &short).await;
     let graceful = lab.daemon(&root.certificate_pem(), &Policy::default().rule(GRACE));
     let graceful = graceful.start().await.unwrap();
     let exact = lab.strict(&root).await;
     let question = lab.signed("app", &release);
+    let short = good_for(SHORT);
+    let captured = lab.publish("/leaf.crl", &root, &short).await;
     for assayd in [&graceful, &exact] {
         admitted(assayd, &question).await;
     }
@@ -81,11 +83,11 @@ async fn a_replayed_list_is_refused_while_the_endpoint_answers_with_and_without_
 async fn grace_ends() {
     let mut lab = Lab::start().await;
     let (root, release) = signer_with_list(&lab.web);
-    let short = good_for(Duration::from_secs(2));
-    lab.publish("/leaf.crl", &root, &short).await;
     let policy = Policy::default().rule(&GRACE.replace("24h", "3s"));
     let assayd = lab.daemon(&root.certificate_pem(), &policy).start().await.unwrap();
     let question = lab.signed("app", &release);
+    let short = good_for(SHORT);
+    lab.publish("/leaf.crl", &root, &short).await;
     admitted(&assayd, &question).await;
     lab.web.stop().await;
     past(short.next_update).await;

@@ -19,6 +19,9 @@ pub(crate) const HOOK_LIMIT: Duration = Duration::from_secs(9);
 /// A denial is remembered for 5 s, the failure of an endpoint for 10.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(25);
 
+/// The life of a list that a test outlives: long enough for one question on a busy machine.
+pub(crate) const SHORT: Duration = Duration::from_secs(4);
+
 /// The lines of a policy that differ from test to test: strict by default, for anybody under `ca:corp`.
 #[derive(Clone, Debug)]
 pub(crate) struct Policy {

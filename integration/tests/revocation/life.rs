@@ -11,7 +11,7 @@ use assay_proto::v1::CacheState;
 use futures_util::future::join_all;
 
 use crate::lab::{
-    HOOK_LIMIT, Lab, Policy, RECOVERY, admits, admitted, ask, denied, eventually, good_for, past, revoking,
+    HOOK_LIMIT, Lab, Policy, RECOVERY, SHORT, admits, admitted, ask, denied, eventually, good_for, past, revoking,
     signer_with_list,
 };
 
@@ -174,10 +174,10 @@ async fn an_endpoint_with_a_private_address_is_asked_only_if_the_configuration_n
 async fn an_admit_ends_with_the_answer_that_it_rests_on() {
     let lab = Lab::start().await;
     let (root, release) = signer_with_list(&lab.web);
-    let short = good_for(Duration::from_secs(3));
-    lab.publish("/leaf.crl", &root, &short).await;
     let assayd = lab.strict(&root).await;
     let question = lab.signed("app", &release);
+    let short = good_for(SHORT);
+    lab.publish("/leaf.crl", &root, &short).await;
     admitted(&assayd, &question).await;
     lab.publish("/leaf.crl", &root, &revoking(&release.serial)).await;
     past(short.next_update).await;
@@ -189,7 +189,7 @@ async fn an_admit_ends_with_the_answer_that_it_rests_on() {
 async fn a_list_that_is_fetched_before_the_old_one_lapses_revokes_at_once() {
     let lab = Lab::start().await;
     let (root, release) = signer_with_list(&lab.web);
-    // The shortest life in which a refresh comes before the end: none comes within half a minute of the last answer.
+    // The shortest life in which a refresh surely comes before the end: it may be put off for half a minute.
     let first = good_for(Duration::from_secs(37));
     lab.publish("/leaf.crl", &root, &first).await;
     let mut assayd = lab.strict(&root).await;

@@ -9,7 +9,7 @@ use assay_integration::ocsp::Responder;
 use assay_integration::{Assayd, Notation, OcspResponder, Reason};
 use futures_util::future::join_all;
 
-use crate::lab::{AWAY, Lab, Policy, admits, ask, good_for, past, revoking};
+use crate::lab::{AWAY, Lab, Policy, SHORT, admits, ask, good_for, past, revoking};
 
 const CASES: &str = include_str!("../revocation_peers/cases.tsv");
 const ASSAYD: &str = include_str!("assayd_cases.tsv");
@@ -136,7 +136,8 @@ impl Signer {
             "-" => (),
             "no folder" => fs::write(&folder, "a file where the folder would be").unwrap(),
             "unreadable" | "rubbish" => {
-                self.ask_once(lab, row, assayd).await;
+                assayd.start().await.unwrap();
+                self.ask_and_stop(lab, row, assayd).await;
                 let kept: Vec<_> = fs::read_dir(&folder)
                     .unwrap()
                     .map(|entry| entry.unwrap().path())
@@ -153,11 +154,13 @@ impl Signer {
                 }
             }
             "expired" => {
-                let short = good_for(Duration::from_secs(3));
+                assayd.start().await.unwrap();
+                let short = good_for(SHORT);
                 let intermediate = self.intermediate.as_ref().expect("a chain with lists");
                 lab.publish(&self.paths[0], intermediate, &short).await;
                 lab.publish(&self.paths[1], &self.root, &short).await;
-                self.ask_once(lab, row, assayd).await;
+                self.ask_and_stop(lab, row, assayd).await;
+                assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "{}: not kept", row.id);
                 past(short.next_update).await;
                 self.publish(lab, row.chain).await;
             }
@@ -166,9 +169,8 @@ impl Signer {
         assayd.start().await.unwrap();
     }
 
-    /// One question to a daemon that ends after it and keeps what it was answered.
-    async fn ask_once(&self, lab: &Lab, row: &Row, assayd: &mut Assayd) {
-        assayd.start().await.unwrap();
+    /// One question to the daemon, which ends after it and keeps what it was answered.
+    async fn ask_and_stop(&self, lab: &Lab, row: &Row, assayd: &mut Assayd) {
         ask(assayd, &lab.signed(&format!("{}/before", row.id), &self.release)).await;
         assayd.stop().await.unwrap();
     }
