@@ -140,3 +140,29 @@ async fn status_shows_what_is_kept_and_which_endpoint_fails() {
         "{machine}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_tells_a_revoked_signer_from_one_of_whom_it_is_not_known() {
+    let lab = Lab::start().await;
+    let root = Authority::root(&Profile::named("root")).unwrap();
+    let issue = |name: &str| {
+        root.issue(&Profile::named(name).crl(lab.web.url(&format!("/{name}.crl"))))
+            .unwrap()
+    };
+    let (good, revoked, unknown) = (issue("good"), issue("revoked"), issue("unknown"));
+    lab.publish("/good.crl", &root, &CrlProfile::default()).await;
+    lab.publish("/revoked.crl", &root, &revoking(&revoked.serial)).await;
+    let assayd = lab.strict(&root).await;
+    for (name, signer, code, start) in [
+        ("good", &good, 0, "ADMIT: "),
+        ("revoked", &revoked, 1, "DENY certificate-revoked: "),
+        ("unknown", &unknown, 3, "DENY revocation-unknown: "),
+    ] {
+        let question = lab.signed(name, signer);
+        let digest = question.descriptor["digest"].as_str().expect("a digest");
+        let reference = format!("{}@{digest}", lab.registry.repository(name));
+        let finished = assayd.assayctl(&["verify", &reference]).await.unwrap();
+        assert_eq!(finished.code, Some(code), "{name}: {finished:?}");
+        assert!(finished.stdout.starts_with(start), "{name}: {finished:?}");
+    }
+}

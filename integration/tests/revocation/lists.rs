@@ -1,11 +1,14 @@
 //! CRLs: whose count, for what, and what their deltas add.
 
-use assay_integration::Reason;
-use assay_integration::Revoked;
+use std::time::{Duration, SystemTime};
+
 use assay_integration::certificates::{Authority, Profile, Serial};
 use assay_integration::crl::{CrlProfile, Scope};
+use assay_integration::envelope::EnvelopeSigner;
+use assay_integration::{Reason, Revoked};
+use serde_json::json;
 
-use crate::lab::{Lab, admitted, denied, revoking, signer_with_list};
+use crate::lab::{Lab, Policy, admitted, denied, revoking, signer_with_list};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_certificate_is_denied_and_who_says_so_is_told() {
@@ -158,4 +161,53 @@ async fn a_delta_list_revokes_and_releases_what_the_complete_one_holds() {
     let release = root.issue(&profile).unwrap();
     lab.publish("/whole.crl", &root, &CrlProfile::default()).await;
     denied(&assayd, &lab.signed("absent", &release), "revocation-unknown").await;
+}
+
+/// notation spec: trust-store-trust-policy.md#certificate-revocation-evaluation. What a signing authority signed before its
+/// key was lost stays good. A signer's own word about the time is not enough for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_date_of_invalidity_spares_what_a_signing_authority_signed_before() {
+    let lab = Lab::start().await;
+    let (root, release) = signer_with_list(&lab.web);
+    let now = SystemTime::now();
+    let hours = |number: u64| Duration::from_secs(number * 60 * 60);
+    let stolen = Revoked::new(&release.serial, Reason::KeyCompromise).invalid_since(now - hours(2));
+    lab.publish("/leaf.crl", &root, &CrlProfile::revoking([stolen])).await;
+    let policy = Policy::authority("trust_stores = [\"ca:corp\", \"signingAuthority:corp\"]");
+    let daemon = lab.daemon(&root.certificate_pem(), &policy);
+    let store = "notation/truststore/x509/signingAuthority/corp/root.pem";
+    let assayd = daemon.file(store, root.certificate_pem()).start().await.unwrap();
+
+    let signer = EnvelopeSigner::new(&release).unwrap();
+    for (name, signed, expected) in [
+        ("before", now - hours(3), None),
+        ("after", now - hours(1), Some("certificate-revoked")),
+    ] {
+        let signed = jiff::Timestamp::try_from(signed)
+            .unwrap()
+            .round(jiff::Unit::Second)
+            .unwrap();
+        let scheme = "io.cncf.notary.signingScheme";
+        let time = "io.cncf.notary.authenticSigningTime";
+        let protected = json!({
+            "alg": "ES256",
+            "crit": [scheme, time],
+            "cty": "application/vnd.cncf.notary.payload.v1+json",
+            scheme: "notary.x509.signingAuthority",
+            time: signed.to_string(),
+        });
+        let image = lab.push(name);
+        let payload = json!({ "targetArtifact": image.descriptor() });
+        let envelope = signer.sign_claims(&protected, &payload).unwrap();
+        lab.attach(name, &image.descriptor(), &envelope);
+        let question = lab.question(name, &image);
+        match expected {
+            None => drop(admitted(&assayd, &question).await),
+            Some(code) => drop(denied(&assayd, &question, code).await),
+        }
+    }
+    let image = lab.push("own-word");
+    let envelope = signer.sign(&image.descriptor(), now - hours(3)).unwrap();
+    lab.attach("own-word", &image.descriptor(), &envelope);
+    denied(&assayd, &lab.question("own-word", &image), "certificate-revoked").await;
 }

@@ -14,5 +14,6 @@ mod lists;
 mod notation_suite;
 mod order;
 mod platforms;
+mod pulls;
 mod responders;
 mod timestamps;
