@@ -96,3 +96,28 @@ async fn grace_ends() {
     past(short.next_update + Duration::from_secs(3)).await;
     denied(&assayd, &question, "revocation-unknown").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admit_on_grace_ends_when_another_image_brings_the_revocation() {
+    let mut lab = Lab::start().await;
+    let (root, release) = signer_with_list(&lab.web);
+    let daemon = lab.daemon(&root.certificate_pem(), &Policy::default().rule(GRACE));
+    let assayd = daemon.start().await.unwrap();
+    let (seen, other) = (lab.signed("seen", &release), lab.signed("other", &release));
+    let short = good_for(SHORT);
+    lab.publish("/leaf.crl", &root, &short).await;
+    admitted(&assayd, &seen).await;
+    lab.web.stop().await;
+    past(short.next_update).await;
+    let answer = admitted(&assayd, &seen).await;
+    assert!(answer.reason.contains("on revocation grace"), "{}", answer.reason);
+
+    lab.web.restart().await.unwrap();
+    lab.publish("/leaf.crl", &root, &revoking(&release.serial)).await;
+    eventually(&assayd, &other, "revoked", |answer| {
+        answer.code == "certificate-revoked"
+    })
+    .await;
+    // Whatever is remembered of the first image; what is admitted on grace would be for minutes.
+    eventually(&assayd, &seen, "revoked", |answer| answer.code == "certificate-revoked").await;
+}
