@@ -1,6 +1,7 @@
 //! The real `notation`, with a configuration folder of its own.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -356,13 +357,13 @@ impl Notation {
     ///
     /// # Errors
     ///
-    /// The file cannot be copied.
+    /// The link cannot be made.
     pub fn install_plugin(&self, name: &str, program: &Path) -> Result<()> {
         let folder = self.libexec().join("plugins").join(name);
         fs::create_dir_all(&folder)?;
-        let to = folder.join(format!("notation-{name}"));
-        fs::copy(program, to).with_context(|| format!("cannot copy {}", program.display()))?;
-        Ok(())
+        // Not a copy: a child that another thread forks meanwhile would hold it open for writing, and it could not be run.
+        let link = folder.join(format!("notation-{name}"));
+        symlink(program, link).with_context(|| format!("cannot link to {}", program.display()))
     }
 
     /// Runs notation with any arguments.

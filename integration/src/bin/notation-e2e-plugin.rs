@@ -85,8 +85,11 @@ fn capability(short: &str) -> &str {
 
 fn verify<'a>(request: &Value, config: impl Fn(&str) -> Option<&'a str>) -> Result<Value> {
     let list = |path: &str| -> Result<Vec<&str>> {
-        let items = request.pointer(path).and_then(Value::as_array);
-        let items = items.with_context(|| format!("{path} is missing"))?;
+        let items = match request.pointer(path).with_context(|| format!("{path} is missing"))? {
+            // What notation writes for an empty list.
+            Value::Null => return Ok(vec![]),
+            items => items.as_array().with_context(|| format!("{path} is not a list"))?,
+        };
         items
             .iter()
             .map(|item| item.as_str().with_context(|| format!("{path} is not text")))
