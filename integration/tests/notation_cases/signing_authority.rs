@@ -8,6 +8,7 @@ use assay_integration::certificates::{Authority, Profile, SigningIdentity};
 use assay_integration::envelope::{EnvelopeSigner, JWS};
 use assay_integration::notation::Statement;
 use assay_integration::{Assayd, Containerd, Finished, Image, Notation, Peers, Registry};
+use assay_verify::limits::MAX_CONCURRENT_PLUGINS;
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -80,6 +81,7 @@ impl SigningService {
 
 /// A node that trusts the service, with an image that the service signed.
 struct Node {
+    service: SigningService,
     program: Program,
     registry: Registry,
     notation: Notation,
@@ -130,6 +132,7 @@ impl Node {
         }
         Self {
             assayd: builder.start().await.expect("assayd"),
+            service,
             program,
             registry,
             notation,
@@ -144,7 +147,30 @@ impl Node {
     }
 
     async fn ask(&self) -> Finished {
-        hook(&self.assayd, &self.reference(), &self.image.descriptor()).await
+        self.ask_about("app", self.image.clone()).await
+    }
+
+    async fn ask_about(&self, repository: &str, image: Image) -> Finished {
+        let reference = format!("{}:v1", self.registry.repository(repository));
+        hook(&self.assayd, &reference, &image.descriptor()).await
+    }
+
+    /// Has the policy trust another signer too, who asks for no plugin.
+    async fn trust_release_too(&self) -> EnvelopeSigner {
+        let release = Profile::named("release");
+        let signer = SigningIdentity::self_signed(&release).expect("a signer");
+        let anchor = &signer.anchor_pem;
+        self.notation.trust("ca", "corp", anchor).expect("a trust store");
+        let (service, identity) = (format!("signingAuthority:{STORE}"), release.trusted_identity());
+        let statement = Statement::strict(&[&service, "ca:corp"], &[PROFILE, &identity]);
+        self.notation.write_policy(&statement.policy()).expect("a trust policy");
+        self.reload().await;
+        EnvelopeSigner::new(&signer).expect("a signer")
+    }
+
+    async fn reload(&self) {
+        let reloaded = self.assayd.assayctl(&["reload"]).await.expect("assayctl");
+        reloaded.successful().expect("a good policy");
     }
 
     async fn ask_notation(&self) -> Finished {
@@ -243,32 +269,66 @@ async fn the_plugin_runs_once_for_all_who_ask_until_its_word_is_forgotten() {
 async fn a_good_signature_suffices_beside_one_whose_plugin_hangs() {
     let peers = Peers::fetch().expect("the peers");
     let node = Node::start(&peers, Some(&[("misbehave", "sleep")])).await;
-    let release = Profile::named("release");
-    let signer = SigningIdentity::self_signed(&release).expect("a signer");
-    node.notation
-        .trust("ca", "corp", &signer.anchor_pem)
-        .expect("a trust store");
-    let stores = [format!("signingAuthority:{STORE}"), "ca:corp".to_owned()];
-    let statement = Statement::strict(
-        &stores.each_ref().map(String::as_str),
-        &[PROFILE, &release.trusted_identity()],
-    );
-    node.notation.write_policy(&statement.policy()).expect("a trust policy");
-    let reloaded = node.assayd.assayctl(&["reload"]).await.expect("assayctl");
-    reloaded.successful().expect("a good policy");
-
-    let envelope =
-        EnvelopeSigner::new(&signer).and_then(|signer| signer.sign(&node.image.descriptor(), SystemTime::now()));
-    let envelope = envelope.expect("an envelope");
-    node.registry
-        .content()
-        .attach_signature("app", &node.image.descriptor(), JWS, &envelope);
+    let signer = node.trust_release_too().await;
+    let envelope = signer
+        .sign(&node.image.descriptor(), SystemTime::now())
+        .expect("an envelope");
+    let content = node.registry.content();
+    content.attach_signature("app", &node.image.descriptor(), JWS, &envelope);
     let answer = node.ask().await;
     assert!(
         answer.success && answer.stdout.contains("CN=release"),
         "{}",
         answer.stdout
     );
+}
+
+/// The plugin's slots are all taken for images of one signer, and an image of another signer needs none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_hangs_holds_up_no_other_image() {
+    let peers = Peers::fetch().expect("the peers");
+    let node = Node::start(&peers, Some(&[("misbehave", "sleep")])).await;
+    let signer = node.trust_release_too().await;
+    let content = node.registry.content();
+    let names: Vec<_> = (0..2 * MAX_CONCURRENT_PLUGINS)
+        .map(|number| format!("hangs-{number}"))
+        .collect();
+    let push = |repository: &str| {
+        let image = Image::tiny(repository).expect("an image");
+        image.store(content, repository, "v1");
+        image
+    };
+    let asked = names.iter().map(|repository| {
+        let image = push(repository);
+        let (envelope, _) = node.service.sign(&image, HOUR / 2);
+        content.attach_signature(repository, &image.descriptor(), JWS, &envelope);
+        node.ask_about(repository, image)
+    });
+    let other = async {
+        // All slots are taken before this one asks.
+        while node.program.runs("verify-signature").len() < MAX_CONCURRENT_PLUGINS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let image = push("plain");
+        let envelope = signer
+            .sign(&image.descriptor(), SystemTime::now())
+            .expect("an envelope");
+        content.attach_signature("plain", &image.descriptor(), JWS, &envelope);
+        node.ask_about("plain", image).await
+    };
+    let (hanging, other) = tokio::join!(join_all(asked), other);
+    assert!(other.success, "{}", other.stdout);
+    for answer in hanging {
+        // Those who waited for a slot may have waited longer than the hook does.
+        let undecided = ["plugin-unavailable", "limit-exceeded", "deadline"];
+        let says = |code: &&str| answer.stdout.contains(&format!("DENY {code}: "));
+        assert!(undecided.iter().any(says), "{}{}", answer.stdout, answer.stderr);
+        assert!(
+            answer.stdout.contains("decision "),
+            "the hook gave up: {}",
+            answer.stdout
+        );
+    }
 }
 
 /// A case of a denial: what the plugin is told, none where it is not installed; the code, and part of the reason.
@@ -326,6 +386,41 @@ async fn denies_what_the_plugin_does_not_vouch_for_as_notation_does() {
         assert!(answer.stdout.contains(words), "{settings:?}: {}", answer.stdout);
         let notation = node.ask_notation().await;
         assert!(!notation.success, "{settings:?}: {}", notation.stdout);
+    }
+}
+
+/// The same terms without a trustpolicy.json.
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_toml_names_the_store_and_the_profiles_of_the_service_too() {
+    let peers = Peers::fetch().expect("the peers");
+    let node = Node::start(&peers, Some(&[("trusted", PROFILE)])).await;
+    let store = format!("notation/truststore/x509/signingAuthority/{STORE}");
+    let store = node.assayd.config_directory().join(store);
+    std::fs::create_dir_all(&store).expect("a folder");
+    std::fs::write(store.join("root.pem"), node.service.root.certificate_pem()).expect("a trust store");
+    for (profile, expected) in [(OTHER_PROFILE, "DENY plugin-refused: "), (PROFILE, "ADMIT ")] {
+        let policy = format!(
+            r#"version = 1
+unmatched = "deny"
+
+[authority.signer]
+type               = "notation"
+trust_stores       = ["signingAuthority:{STORE}"]
+trusted_identities = ["{profile}"]
+level              = "strict"
+
+[[rule]]
+name    = "signed"
+images  = ["**"]
+require = {{ all = ["signer"] }}
+"#
+        );
+        node.assayd.write_policy(&policy).expect("a policy");
+        node.reload().await;
+        let answer = node.ask().await;
+        assert!(answer.stdout.starts_with(expected), "{profile}: {}", answer.stdout);
+        let asked = node.program.runs("verify-signature").pop().expect("a run");
+        assert_eq!(asked["request"]["trustPolicy"]["trustedIdentities"], json!([profile]));
     }
 }
 
