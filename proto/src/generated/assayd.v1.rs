@@ -583,8 +583,8 @@ pub struct SignatureReport {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepReport {
-    /// integrity, attributes, authenticity, expiry, authenticTimestamp, subject, signingTime, annotations, plugin,
-    /// identity, timestampRevocation, revocation.
+    /// integrity, attributes, authenticity, plugin, identity, expiry, authenticTimestamp, subject, signingTime,
+    /// annotations, timestampRevocation, revocation.
     #[prost(string, tag = "1")]
     pub step: ::prost::alloc::string::String,
     #[prost(enumeration = "StepOutcome", tag = "2")]

@@ -292,6 +292,22 @@ fn take_steps<T>(
         Step::Authenticity,
         steps::authenticity(&integrity, terms.trust_stores, stores, checks.authenticity),
     )?;
+    let recognise = |trace: &mut Trace| {
+        let consulted = trace.take(
+            Step::Plugin,
+            steps::plugin(&integrity, &authenticity, terms, circumstances),
+        )?;
+        let identity = trace.take(
+            Step::Identity,
+            steps::identity(&integrity, &consulted, terms.identities, checks.authenticity),
+        )?;
+        Ok((consulted, identity))
+    };
+    // A plugin is run only for a signature that nothing else is wrong with.
+    let recognised = match &integrity.envelope().attributes().plugin {
+        None => Some(recognise(trace)?),
+        Some(_) => None,
+    };
     let expiry = trace.take(Step::Expiry, steps::expiry(&integrity, checks.expiry, now))?;
     let authentic_timestamp = trace.take(
         Step::AuthenticTimestamp,
@@ -306,14 +322,10 @@ fn take_steps<T>(
         Step::Annotations,
         steps::annotations(&integrity, &conditions.annotations),
     )?;
-    let consulted = trace.take(
-        Step::Plugin,
-        steps::plugin(&integrity, &authenticity, terms, circumstances),
-    )?;
-    let identity = trace.take(
-        Step::Identity,
-        steps::identity(&integrity, &consulted, terms.identities, checks.authenticity),
-    )?;
+    let (consulted, identity) = match recognised {
+        Some(recognised) => recognised,
+        None => recognise(trace)?,
+    };
     let Revocations {
         timestamp,
         signer,
@@ -376,11 +388,13 @@ impl Trace {
     }
 
     fn complete(mut self) -> (Vec<StepReport>, Proven) {
-        let not_reached = Step::ALL.into_iter().skip(self.steps.len()).map(|step| StepReport {
+        let taken = |step| self.steps.iter().any(|report| report.step == step);
+        let not_reached: Vec<_> = Step::ALL.into_iter().filter(|step| !taken(*step)).collect();
+        self.steps.extend(not_reached.into_iter().map(|step| StepReport {
             step,
             outcome: StepOutcome::NotReached,
-        });
-        self.steps.extend(not_reached);
+        }));
+        self.steps.sort_by_key(|report| report.step);
         (self.steps, self.proven)
     }
 }
@@ -413,7 +427,7 @@ impl Report for Integrity {
 
 impl Report for Understood {
     fn report(&self) -> StepOutcome {
-        StepOutcome::Passed("no unknown critical attribute".to_owned())
+        StepOutcome::Passed("no critical attribute that nobody could understand".to_owned())
     }
 }
 
@@ -428,7 +442,12 @@ impl Report for Authenticity {
 impl Report for Consulted {
     fn report(&self) -> StepOutcome {
         StepOutcome::Passed(match self.finding() {
-            Some(found) => format!("the plugin {} {} was heard", found.plugin, found.version),
+            Some(found) => format!(
+                "the plugin {} {} was heard{}",
+                found.plugin,
+                found.version,
+                self.attributes()
+            ),
             None => "the signature asks for none".to_owned(),
         })
     }

@@ -17,7 +17,7 @@ use crate::code::Code;
 use crate::crypto::Hash;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::envelope::{Envelope, EnvelopeError, Format, SigningScheme, VerifiedEnvelope};
+use crate::envelope::{AttributeValue, Envelope, EnvelopeError, Format, SigningScheme, VerifiedEnvelope};
 use crate::evidence;
 use crate::limits::PLUGIN_VERDICT_LIFETIME;
 use crate::notation::identity::{IdentityError, RecognisedIdentity, TrustedIdentities};
@@ -33,7 +33,7 @@ use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, Fingerprint};
 use crate::x509::revocation::{self, NotRevoked, Revoked, Unknown};
 
-/// The steps, in their order: what needs nobody's word comes before what does.
+/// The steps, in the order in which they are told. What needs nobody's word is taken before what does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Step {
     /// The envelope parses, its chain is well-formed and its signature verifies.
@@ -42,6 +42,10 @@ pub enum Step {
     Attributes,
     /// The chain has a certificate of the statement's trust stores.
     Authenticity,
+    /// The plugin that the signature asks for was consulted.
+    Plugin,
+    /// The signer is a trusted identity.
+    Identity,
     /// The signature has not expired.
     Expiry,
     /// The certificates were valid at the time that counts.
@@ -52,10 +56,6 @@ pub enum Step {
     SigningTime,
     /// The payload has the annotations that the rule asks for.
     Annotations,
-    /// The plugin that the signature asks for was consulted.
-    Plugin,
-    /// The signer is a trusted identity.
-    Identity,
     /// No certificate of the timestamp authority is revoked.
     TimestampRevocation,
     /// No certificate of the signer is revoked.
@@ -68,13 +68,13 @@ impl Step {
         Self::Integrity,
         Self::Attributes,
         Self::Authenticity,
+        Self::Plugin,
+        Self::Identity,
         Self::Expiry,
         Self::AuthenticTimestamp,
         Self::Subject,
         Self::SigningTime,
         Self::Annotations,
-        Self::Plugin,
-        Self::Identity,
         Self::TimestampRevocation,
         Self::Revocation,
     ];
@@ -409,6 +409,8 @@ pub struct Consulted(Option<Heard>);
 struct Heard {
     finding: PluginFinding,
     until: Timestamp,
+    /// The critical attributes that the plugin processed, for people: who signed is often there and nowhere else.
+    attributes: String,
 }
 
 /// Consults the plugin that the signature asks for (notation spec: plugin-extensibility.md). A plugin that understands the
@@ -432,7 +434,20 @@ pub(super) fn plugin(
             // Nobody signed its word, so it counts for a while only.
             let lifetime = SignedDuration::try_from(PLUGIN_VERDICT_LIFETIME).unwrap_or(SignedDuration::ZERO);
             let until = circumstances.now.saturating_add(lifetime).unwrap_or(circumstances.now);
-            Ok(Consulted(Some(Heard { finding, until })))
+            let critical = &envelope.attributes().critical;
+            let text = critical.iter().filter_map(|attribute| match &attribute.value {
+                AttributeValue::Text(value) => Some(format!(
+                    "; {}: {}",
+                    Untrusted::from(&attribute.name),
+                    Untrusted::new(value)
+                )),
+                _ => None,
+            });
+            Ok(Consulted(Some(Heard {
+                finding,
+                until,
+                attributes: text.collect(),
+            })))
         }
     }
 }
@@ -962,6 +977,11 @@ impl Consulted {
     /// What the plugin found; none where the signature asks for none.
     pub fn finding(&self) -> Option<&PluginFinding> {
         self.0.as_ref().map(|heard| &heard.finding)
+    }
+
+    /// The textual attributes that it processed, each after a semicolon.
+    pub fn attributes(&self) -> &str {
+        self.0.as_ref().map_or("", |heard| &heard.attributes)
     }
 
     /// When its word counts.
