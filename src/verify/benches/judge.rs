@@ -65,7 +65,15 @@ fn chain(length: usize, algorithm: EnvelopeAlgorithm) -> Vec<Vec<u8>> {
     }
 }
 
-fn measure(criterion: &mut Criterion, name: &str, signature: Signature, trust: &Trust, answers: &Answers) {
+/// Measures a judgement, after it was seen to admit, to rest on so many certificates, and to need all of the answers.
+fn measure(
+    criterion: &mut Criterion,
+    name: &str,
+    signature: Signature,
+    trust: &Trust,
+    answers: &Answers,
+    certificates: usize,
+) {
     let (evidence, descriptor, local) = ([signature], image(), LocalRevocation::default());
     let repository = "registry.example/app".parse().unwrap();
     let subject = Subject {
@@ -84,11 +92,21 @@ fn measure(criterion: &mut Criterion, name: &str, signature: Signature, trust: &
         answers,
         local: &local,
     };
-    let judged = judge(&evidence, &subject, &requirement, &circumstances);
-    assert!(matches!(judged, Judgement::Admit(_)), "{name}: {judged:?}");
-    // Everything is needed: without the answers nothing is admitted.
-    let unasked = judge(&evidence, &subject, &requirement, &Circumstances::at(now()));
-    assert_eq!(matches!(unasked, Judgement::Need(_)), !answers.is_empty(), "{name}");
+    let Judgement::Admit(permit) = judge(&evidence, &subject, &requirement, &circumstances) else {
+        panic!("{name} is not admitted");
+    };
+    assert_eq!(permit.rests_on().certificates.len(), certificates, "{name}");
+    for (lacking, _) in answers.iter() {
+        let mut others = Answers::default();
+        let kept = answers.iter().filter(|(query, _)| *query != lacking);
+        others.extend(kept.map(|(query, answered)| (query.clone(), answered.clone())));
+        let circumstances = Circumstances {
+            answers: &others,
+            ..circumstances
+        };
+        let judged = judge(&evidence, &subject, &requirement, &circumstances);
+        assert!(matches!(judged, Judgement::Need(_)), "{name} without {lacking}");
+    }
     criterion.bench_function(name, |bencher| {
         bencher.iter(|| judge(black_box(&evidence), &subject, &requirement, &circumstances));
     });
@@ -102,20 +120,10 @@ fn judgements(criterion: &mut Criterion) {
             let trust = Trust::anchored_by(chain.last().unwrap());
             let jws = evidence(JWS, &Jws::new(algorithm, &chain).envelope(), &image());
             let cose = evidence(COSE, &Cose::new(algorithm, &chain).envelope(), &image());
-            measure(
-                criterion,
-                &format!("judge/JWS/{key}/{length}"),
-                jws,
-                &trust,
-                &nobody_asked,
-            );
-            measure(
-                criterion,
-                &format!("judge/COSE/{key}/{length}"),
-                cose,
-                &trust,
-                &nobody_asked,
-            );
+            for (format, signature) in [("JWS", jws), ("COSE", cose)] {
+                let name = format!("judge/{format}/{key}/{length}");
+                measure(criterion, &name, signature, &trust, &nobody_asked, length);
+            }
         }
     }
 }
@@ -231,7 +239,8 @@ fn judgements_with_more(criterion: &mut Criterion) {
             }
             answers.extend(signer.answers);
             let jws = evidence(JWS, &envelope, &image());
-            measure(criterion, &format!("judge/JWS/{key}/3+{more}"), jws, &trust, &answers);
+            let name = format!("judge/JWS/{key}/3+{more}");
+            measure(criterion, &name, jws, &trust, &answers, if timestamp { 6 } else { 3 });
         }
     }
 }
