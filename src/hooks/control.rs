@@ -59,6 +59,7 @@ impl ControlService {
                 since,
                 unanswered,
             } = failing;
+            let since = since.round(jiff::Unit::Second).unwrap_or(*since);
             format!("{query} since {since}: {}", unanswered.reason)
         };
         proto::RevocationStatus {

@@ -3,9 +3,13 @@
 mod blobs;
 mod chains;
 mod conditions;
+mod countersigned;
 mod envelopes;
 mod judgement;
 mod plugins;
 mod signatures;
 mod support;
+#[path = "../timestamps/token.rs"]
+#[allow(dead_code, reason = "the tests of tokens alone need more of it")]
+mod token;
 mod trust_stores;
