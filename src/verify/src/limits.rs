@@ -313,3 +313,7 @@ pub const MAX_CONCURRENT_REFRESHES: usize = 16;
 
 /// A plugin's program. Those with a cloud service's library reach 60 MiB, and a pinned one is hashed whole.
 pub const MAX_PLUGIN_FILE_SIZE: u64 = 256 * 1024 * 1024;
+
+/// JSON values of an index whose children are judged. An image with twenty platforms, each with an attestation and its
+/// annotations, has below 1,000; the worst that fits takes about 6 MiB beside its text.
+pub const MAX_INDEX_VALUES: usize = 16_384;

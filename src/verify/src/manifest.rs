@@ -117,6 +117,10 @@ struct WireEntry {
 impl Manifest {
     /// Parses a manifest that came as `media_type`, by its descriptor or its response's content type.
     ///
+    /// Keys are compared exactly and unknown ones ignored, unlike in Go's decoder. That is safe for a signature's manifest:
+    /// containerd never reads it, and what it says decides nothing. The envelope is bound to it by digest, and what is
+    /// signed is the digest in the envelope's payload.
+    ///
     /// # Errors
     ///
     /// When it is malformed, ambiguous, or not what it came as.
@@ -167,6 +171,9 @@ impl Manifest {
 impl Index {
     /// Parses an index that came as `media_type`. An entry that is malformed is left out: it cannot be fetched, and one
     /// bad entry must not hide the others of a listing.
+    ///
+    /// Keys are compared exactly and unknown ones ignored: a listing only orders work. What containerd runs from an image's
+    /// index, [`crate::platform::RunnableChildren`] tells.
     ///
     /// # Errors
     ///

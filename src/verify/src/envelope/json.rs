@@ -12,12 +12,14 @@ use super::EnvelopeError;
 use crate::limits::{MAX_ENVELOPE_VALUES, MAX_NESTING};
 use crate::untrusted::{self, Untrusted};
 
-/// Parses exactly one value.
+/// Parses exactly one value, of at most [`MAX_ENVELOPE_VALUES`].
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, EnvelopeError> {
-    let mut budget = Budget {
-        values: MAX_ENVELOPE_VALUES,
-        exceeded: None,
-    };
+    parse_within(bytes, MAX_ENVELOPE_VALUES)
+}
+
+/// Parses exactly one value, of at most `values`, itself included.
+pub(crate) fn parse_within(bytes: &[u8], values: usize) -> Result<Value, EnvelopeError> {
+    let mut budget = Budget { values, exceeded: None };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let strict = Strict {
         budget: &mut budget,
