@@ -6,6 +6,7 @@ mod conditions;
 mod countersigned;
 mod envelopes;
 mod judgement;
+mod platforms;
 mod plugins;
 mod signatures;
 mod support;

@@ -12,6 +12,7 @@ pub mod jws;
 pub mod manifest;
 pub mod ocsp;
 pub mod pattern;
+pub mod platform;
 pub mod plugin_metadata;
 pub mod plugin_verdict;
 pub mod policy;
@@ -24,7 +25,7 @@ pub mod untrusted;
 use crate::Target;
 
 /// All of them.
-pub const ALL: [&Target; 19] = [
+pub const ALL: [&Target; 20] = [
     &certificate::TARGET,
     &cose::TARGET,
     &crl::TARGET,
@@ -36,6 +37,7 @@ pub const ALL: [&Target; 19] = [
     &manifest::TARGET,
     &ocsp::TARGET,
     &pattern::TARGET,
+    &platform::TARGET,
     &plugin_metadata::TARGET,
     &plugin_verdict::TARGET,
     &policy::TARGET,
