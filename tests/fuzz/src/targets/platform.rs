@@ -46,6 +46,7 @@ pub const TARGET: Target = Target {
             &index(&[&one, &two, &unknown]),
             &index(&[&two, &bare]),
             &index(&[&one, &evil]),
+            &index(&[&one, &two]).replace("windows", "l\u{130}nux"),
             &index(&[&one, &bare]).replace(
                 "\"manifests\"",
                 "\"mediaType\":\"\",\"annotations\":{\"A\":\"b\"},\"manifests\"",
