@@ -102,10 +102,14 @@ async fn platforms(
         .await;
     let children = match listed {
         Ok(Ok(children)) => children,
-        // What is wrong with the index is worth less than why it is not signed.
+        // What is wrong with the index is worth less than why it is not signed, but it may be an attack.
         Ok(Err(error)) => {
-            debug!("{}: {error}", question.descriptor.digest);
-            return conclude(snapshot, rule, index, now);
+            let mut evaluation = conclude(snapshot, rule, index, now);
+            let verdict = &mut evaluation.explanation.verdict;
+            let outcome = verdict.outcome.clone();
+            verdict.outcome =
+                outcome.explained(|reason| format!("{reason}; and no signature on its children counts: {error}"));
+            return evaluation;
         }
         Err(error) => {
             let incomplete = Gathered {

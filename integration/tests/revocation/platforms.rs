@@ -62,6 +62,23 @@ async fn an_index_counts_as_signed_when_every_child_that_this_node_could_run_is(
     sign("unnamed-signed", &children(&index)[0]);
     sign("unnamed-signed", &unnamed.descriptor());
 
+    // An unsigned child that is for Windows, unless the reader takes keys for equal that Unicode folds together, and the last
+    // of two: then it is the first for this platform.
+    let disguised = push("disguised");
+    sign("disguised", &children(&disguised)[0]);
+    let mut parsed: Value = serde_json::from_slice(disguised.bytes()).unwrap();
+    let mut evil = lab.push("disguised").descriptor();
+    let own_platform = &parsed["manifests"][0]["platform"];
+    evil["platform"] = json!({
+        "architecture": own_platform["architecture"],
+        "os": "windows",
+        "o\u{17f}": own_platform["os"],
+    });
+    parsed["manifests"].as_array_mut().unwrap().insert(0, evil);
+    let content = lab.registry.content();
+    let digest = content.put_manifest("disguised", OCI_INDEX, parsed.to_string());
+    content.tag("disguised", "v1", &digest);
+
     let strict = Policy::default();
     let platforms = Policy::default().rule("accept_platform_signatures = true");
     for (policy, admitted) in [
@@ -71,7 +88,15 @@ async fn an_index_counts_as_signed_when_every_child_that_this_node_could_run_is(
         let assayd = lab.daemon(&root.certificate_pem(), &policy).start().await.unwrap();
         let containerd = Containerd::builder(&lab.peers).hook(&assayd).unwrap();
         let containerd = containerd.plain_http(&lab.registry.host()).start().await.unwrap();
-        for repository in ["own", "other", "none", "whole", "unnamed-unsigned", "unnamed-signed"] {
+        for repository in [
+            "own",
+            "other",
+            "none",
+            "whole",
+            "unnamed-unsigned",
+            "unnamed-signed",
+            "disguised",
+        ] {
             let reference = format!("{}:v1", lab.registry.repository(repository));
             let mark = lab.registry.log().layer_requests().len();
             let pulled = containerd.pull_cri(&reference).await;
