@@ -9,7 +9,7 @@ use std::sync::Arc;
 use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
 use assay_verify::document::{Diagnostic, Severity};
-use assay_verify::limits::{MAX_CRL_SIZE, MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE};
+use assay_verify::limits::{MAX_LOCAL_REVOCATION_FILE_SIZE, MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE};
 use assay_verify::notation::blob_policy::{BlobStatement, BlobTrustPolicy};
 use assay_verify::notation::statement::TrustStoreName;
 use assay_verify::notation::trust_policy::TrustPolicy;
@@ -373,15 +373,15 @@ impl Loader {
                 return LocalRevocation::default();
             }
         };
-        let mut files = Vec::with_capacity(paths.len());
-        for path in paths {
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-            if let (Some(name), Some(content)) = (name, self.read(&path, MAX_CRL_SIZE, "revocation data")) {
-                files.push((name, content));
-            }
-        }
-        let contents = files.iter().map(|(name, content)| (name.as_str(), content.as_slice()));
-        LocalRevocation::from_files(contents).unwrap_or_else(|error| {
+        // One is read when the one before it is taken in, and none once they are too much.
+        let files = paths.into_iter().filter_map(|path| {
+            let name = path.file_name()?.to_string_lossy().into_owned();
+            Some((
+                name,
+                self.read(&path, MAX_LOCAL_REVOCATION_FILE_SIZE, "revocation data")?,
+            ))
+        });
+        LocalRevocation::from_files(files).unwrap_or_else(|error| {
             let help = "this folder holds CRLs and OCSP responses, in DER or PEM";
             self.diagnostics
                 .push(Diagnostic::error(&shown(&folder), error.to_string()).with_help(help));

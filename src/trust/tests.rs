@@ -343,6 +343,61 @@ fn a_trust_policy_for_files_is_a_file_that_nobody_else_may_write() {
     assert!(writable[0].contains("may write it"), "{writable:#?}");
 }
 
+/// A CRL of about `size` bytes: the number of the one certificate on it has that many.
+fn crl(size: usize) -> Vec<u8> {
+    let mut parameters = rcgen::CertificateParams::default();
+    parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let issuer = rcgen::Issuer::new(parameters, rcgen::KeyPair::generate().unwrap());
+    let list = rcgen::CertificateRevocationListParams {
+        this_update: rcgen::date_time_ymd(2026, 1, 1),
+        next_update: rcgen::date_time_ymd(2027, 1, 1),
+        crl_number: rcgen::SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![rcgen::RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from(vec![1; size]),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        }],
+        key_identifier_method: rcgen::KeyIdMethod::Sha256,
+    };
+    list.signed_by(&issuer).unwrap().der().to_vec()
+}
+
+#[test]
+fn no_more_revocation_data_is_read_once_it_is_too_much() {
+    let node = Node::new();
+    let list = crl(7 * 1024 * 1024);
+    for name in ["1", "2", "3", "4", "5"] {
+        let path = node.path("revocation").join(name);
+        node.write(&format!("revocation/{name}"), "");
+        fs::write(path, &list).unwrap();
+    }
+    // Nobody looks at the fifth: it would be refused for its mode.
+    mode(&node.path("revocation/5"), 0o666);
+    let problems = node.problems();
+    assert_eq!(problems.len(), 1, "{problems:#?}");
+    assert!(
+        problems[0].contains("4: with it the files have more than"),
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn a_large_list_may_be_pem() {
+    use base64::Engine as _;
+    let node = Node::new();
+    let encoded = base64::engine::general_purpose::STANDARD.encode(crl(7 * 1024 * 1024));
+    let mut pem = "-----BEGIN X509 CRL-----\n".to_owned();
+    for line in encoded.as_bytes().chunks(64) {
+        pem.push_str(std::str::from_utf8(line).unwrap());
+        pem.push('\n');
+    }
+    pem.push_str("-----END X509 CRL-----\n");
+    node.write("revocation/list.pem", &pem);
+    assert!(node.state().reload(Timestamp::UNIX_EPOCH).is_ok());
+}
+
 #[test]
 fn revocation_data_for_files_lies_beside_the_folder() {
     let node = Node::new();

@@ -211,7 +211,7 @@ pub const MAX_CRL_SIZE: usize = 8 * 1024 * 1024;
 /// An OCSP response, its responder's certificates included. Real ones are below 4 KiB; notation cuts at 20 KiB.
 pub const MAX_OCSP_RESPONSE_SIZE: usize = 64 * 1024;
 
-/// Revocation data in flight or in memory, of all images together.
+/// Revocation data in flight or in memory, of all images together; and again what is read from files.
 pub const MAX_REVOCATION_MEMORY: usize = 24 * 1024 * 1024;
 
 /// Revocation data on disk.
@@ -267,6 +267,9 @@ pub const MAX_OCSP_CERTIFICATES: usize = 8;
 /// Files with CRLs and OCSP responses on a disconnected node. Every one is looked at for every certificate.
 pub const MAX_LOCAL_REVOCATION_FILES: usize = 1_000;
 
+/// A file with a CRL or an OCSP response. As PEM the largest CRL takes four bytes for three, and line ends.
+pub const MAX_LOCAL_REVOCATION_FILE_SIZE: usize = 2 * MAX_CRL_SIZE;
+
 /// How far revocation data may be stretched by a rule. Beyond a quarter of a year nobody would call it revocation.
 pub const MAX_REVOCATION_GRACE: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -277,9 +280,11 @@ pub const MAX_ANNOTATION_LENGTH: usize = 4096;
 /// verification.
 pub const MAX_RUNNABLE_CHILDREN: usize = 8;
 
-/// Revocation answers kept in memory, so that the other part of [`MAX_REVOCATION_MEMORY`] is left for what is fetched and
-/// judged: the largest CRL, while the one before it is still held.
-pub const MAX_KEPT_REVOCATION_MEMORY: usize = MAX_REVOCATION_MEMORY / 2;
+/// Revocation answers kept in memory: with the largest CRL there is room for the one before it, until a judgement has
+/// compared them. What is left of [`MAX_REVOCATION_MEMORY`] holds the largest CRL that is fetched meanwhile.
+pub const MAX_KEPT_REVOCATION_MEMORY: usize = 2 * MAX_CRL_SIZE;
+
+const _: () = assert!(MAX_KEPT_REVOCATION_MEMORY + MAX_CRL_SIZE <= MAX_REVOCATION_MEMORY);
 
 /// Queries whose answers are kept, on disk or in memory. A node's images rest on tens of certificates; where each release
 /// has a certificate of three days, a year of daily releases stays below.
@@ -310,6 +315,10 @@ pub const MAX_REVOCATION_RETRY: Duration = Duration::from_secs(3600);
 
 /// Revocation answers that are refreshed at once. The others are a few seconds late, and hours before they lapse.
 pub const MAX_CONCURRENT_REFRESHES: usize = 16;
+
+/// How long a plugin's bad word about itself, or its silence, is remembered: a hundred images must not each wait for a
+/// plugin that hangs. As long as that of a revocation endpoint.
+pub const PLUGIN_FAILURE_LIFETIME: Duration = Duration::from_secs(10);
 
 /// A plugin's program. Those with a cloud service's library reach 60 MiB, and a pinned one is hashed whole.
 pub const MAX_PLUGIN_FILE_SIZE: u64 = 256 * 1024 * 1024;

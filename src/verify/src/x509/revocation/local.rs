@@ -7,7 +7,7 @@ use thiserror::Error;
 use x509_cert::der::pem;
 
 use super::{crl, ocsp};
-use crate::limits::{MAX_CRL_SIZE, MAX_LOCAL_REVOCATION_FILES, MAX_REVOCATION_MEMORY};
+use crate::limits::{MAX_CRL_SIZE, MAX_LOCAL_REVOCATION_FILE_SIZE, MAX_LOCAL_REVOCATION_FILES, MAX_REVOCATION_MEMORY};
 use crate::untrusted::Untrusted;
 use crate::x509::walk::Walk;
 
@@ -68,19 +68,27 @@ pub enum LocalRevocationError {
 }
 
 impl LocalRevocation {
-    /// Takes the contents of files, each with its name: a CRL in DER or PEM, or an OCSP response in DER.
+    /// Takes the contents of files, each with its name: a CRL in DER or PEM, or an OCSP response in DER. The next one is
+    /// asked for when this one is taken in, so who reads them on the way holds one at a time; beyond a bound none is.
     ///
     /// # Errors
     ///
     /// The first file that is neither: an operator who put it there relies on it.
-    pub fn from_files<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Result<Self, LocalRevocationError> {
+    pub fn from_files<Name, Content>(
+        files: impl IntoIterator<Item = (Name, Content)>,
+    ) -> Result<Self, LocalRevocationError>
+    where
+        Name: AsRef<str>,
+        Content: AsRef<[u8]>,
+    {
         let mut read = Files::default();
         let mut size = 0;
         for (index, (name, content)) in files.into_iter().enumerate() {
             if index >= MAX_LOCAL_REVOCATION_FILES {
                 return Err(LocalRevocationError::TooManyFiles);
             }
-            let file = File::read(name, content)?;
+            let file = File::read(name.as_ref(), content.as_ref())?;
+            drop(content);
             size += file.der.len();
             if size > MAX_REVOCATION_MEMORY {
                 return Err(LocalRevocationError::TooLarge { file: file.name });
@@ -118,8 +126,7 @@ impl File {
             der: Box::default(),
         };
         file.der = match content.starts_with(b"-----BEGIN ") {
-            // Base64 has four bytes for three.
-            true if content.len() / 2 <= MAX_CRL_SIZE => file.decode_pem(content)?,
+            true if content.len() <= MAX_LOCAL_REVOCATION_FILE_SIZE => file.decode_pem(content)?,
             _ if content.len() > MAX_CRL_SIZE => return Err(LocalRevocationError::TooLarge { file: file.name }),
             _ => content.into(),
         };

@@ -132,7 +132,8 @@ fn a_list_may_be_pem() {
 
 #[test]
 fn a_file_that_is_neither_is_named() {
-    assert!(LocalRevocation::from_files([]).unwrap().is_empty());
+    let nothing: [(&str, &[u8]); 0] = [];
+    assert!(LocalRevocation::from_files(nothing).unwrap().is_empty());
     let error = LocalRevocation::from_files([("a.crl", &b"garbage"[..])]).unwrap_err();
     assert!(
         error.to_string().starts_with("a.crl is not a CRL: it is malformed"),
