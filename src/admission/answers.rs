@@ -313,13 +313,8 @@ impl Inner {
                 },
             });
         }
-        // A candidate that no judgement has seen is as good as what the network would say; one that was seen and not
-        // proved is not.
-        if answer.candidate.as_ref().is_some_and(|candidate| candidate.offered) {
-            return None;
-        }
         Some(Answered {
-            now: Ok(answer.offer(now)?),
+            now: Ok(answer.offer_unseen(now)?),
             kept: Some(bytes),
         })
     }
@@ -355,7 +350,7 @@ impl Inner {
                 let candidate = lock(&self.kept)
                     .answers
                     .get_mut(&id)
-                    .and_then(|answer| answer.offer(now));
+                    .and_then(|answer| answer.offer_unseen(now));
                 Answered {
                     now: candidate.ok_or(unanswered),
                     kept,
@@ -642,6 +637,15 @@ impl KeptAnswer {
         }
         candidate.offered = true;
         Some(Arc::clone(&candidate.bytes))
+    }
+
+    /// Hands out the candidate in place of what the network would say. One that a judgement has seen and not proved is no
+    /// word of the endpoint: with it, somebody in between would end the grace of an endpoint that is away.
+    fn offer_unseen(&mut self, now: Timestamp) -> Option<Arc<[u8]>> {
+        match &self.candidate {
+            Some(candidate) if !candidate.offered => self.offer(now),
+            _ => None,
+        }
     }
 }
 

@@ -202,6 +202,21 @@ async fn a_made_up_refresh_that_nobody_judged_is_seen_once_after_the_kept_answer
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_made_up_refresh_does_not_stand_for_an_endpoint_that_is_away() {
+    let (lab, made_up) = (Lab::new().await, crl(HOUR, 1000 * HOUR));
+    lab.says(Some(&made_up));
+    until(7 * HOUR).await;
+    assert_eq!(lab.offered().await, (Some(made_up), Some(first())));
+    lab.refreshing.abort();
+    lab.says(None);
+    until(9 * HOUR).await;
+    // Nothing but the kept answer: a rule's grace applies.
+    for _ in 0..2 {
+        assert_eq!(lab.offered().await, (None, Some(first())));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_same_answer_again_is_news_to_nobody() {
     let lab = Lab::new().await;
     lab.says(Some(&first()));
