@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use assay_verify::limits::{
 };
 use assay_verify::query::{Answered, Query, QueryId, Unanswered};
 use assay_verify::x509::revocation::Validity;
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use tokio::sync::Notify;
@@ -76,6 +78,8 @@ struct Kept {
     /// Bytes in memory.
     bytes: usize,
     uses: u64,
+    /// Whether an answer was ever forgotten because there were too many.
+    dropped: bool,
 }
 
 /// An answer that a judgement proved.
@@ -286,7 +290,14 @@ impl RevocationAnswers {
                 let _ = timeout(wait, inner.scheduled.notified()).await;
                 continue;
             }
-            join_all(due.into_iter().map(|(id, query)| inner.refresh(id, query))).await;
+            join_all(due.into_iter().map(|(id, query)| async move {
+                if AssertUnwindSafe(inner.refresh(id, query)).catch_unwind().await.is_err() {
+                    // The panic hook has logged where. It counts as a refresh without an answer, so the next one waits.
+                    warn!("refreshing the revocation answer {id} was broken off by an error; it is tried again");
+                    inner.take_candidate(id, None);
+                }
+            }))
+            .await;
         }
     }
 }
@@ -414,7 +425,8 @@ impl Inner {
             world.store.remove(id).await;
             return;
         };
-        let refresh_at = self.refresh_at(stored.since, &validity, (world.clock)());
+        let now = (world.clock)();
+        let (soon, refresh_at) = (self.retry_at(now, 1), self.refresh_at(stored.since, &validity, now));
         let mut kept = lock(&self.kept);
         kept.uses += 1;
         let used = kept.uses;
@@ -434,7 +446,7 @@ impl Inner {
             return;
         }
         answer.bytes = Some(bytes);
-        kept.make_room();
+        kept.make_room(soon);
     }
 
     /// Takes in an answer that was proved, if it is not kept already and not older than what is.
@@ -465,7 +477,13 @@ impl Inner {
             let candidate = answer.candidate.as_ref();
             candidate.is_some_and(|candidate| candidate.bytes == *bytes)
         };
-        let news = replaced.as_ref().is_some_and(|answer| !announced(answer));
+        let is_seen = |answer: &KeptAnswer| answer.candidate.as_ref().is_some_and(|candidate| candidate.offered);
+        // What was announced and seen may have become a verdict since that rests on the answer before.
+        // Where answers were dropped, a verdict may rest on one that nobody remembers.
+        let news = match &replaced {
+            Some(answer) => !announced(answer) || is_seen(answer),
+            None => kept.dropped,
+        };
         let candidate = replaced
             .and_then(|answer| answer.candidate)
             .filter(|candidate| candidate.validity.this_update > validity.this_update);
@@ -481,7 +499,7 @@ impl Inner {
             fruitless: 0,
         };
         kept.answers.insert(id, answer);
-        kept.make_room();
+        kept.make_room(retry_at(1));
         Some(Proved { since: now, news })
     }
 
@@ -517,8 +535,10 @@ impl Inner {
     /// Puts what a refresh brought beside the kept answer, if it may be newer, and says whether it did.
     fn take_candidate(&self, id: QueryId, brought: Option<(Arc<[u8]>, Validity)>) -> bool {
         let now = (self.world.clock)();
+        let soon = self.retry_at(now, 1);
         let brought = brought.filter(|(_, validity)| is_current(validity, now));
-        let mut kept = lock(&self.kept);
+        let mut guard = lock(&self.kept);
+        let kept = &mut *guard;
         let Some(answer) = kept.answers.get_mut(&id) else {
             return false;
         };
@@ -550,7 +570,10 @@ impl Inner {
             validity,
             offered: false,
         });
-        kept.make_room();
+        // Others leave memory before the pair does: nothing but memory has the candidate.
+        kept.uses += 1;
+        answer.used = kept.uses;
+        kept.make_room(soon);
         true
     }
 
@@ -576,8 +599,9 @@ impl Inner {
 }
 
 impl Kept {
-    /// Bounds what is kept: the bytes in memory, then the number. What was used longest ago goes; on disk it stays.
-    fn make_room(&mut self) {
+    /// Bounds what is kept: the bytes in memory, then the number. What was used longest ago goes; on disk it stays. A
+    /// candidate is not on disk: where one has to go it is fetched again at `soon`.
+    fn make_room(&mut self, soon: Timestamp) {
         self.count();
         while self.bytes > MAX_KEPT_REVOCATION_MEMORY {
             let holding = self
@@ -589,7 +613,9 @@ impl Kept {
             };
             // A candidate alone is nothing to choose from.
             oldest.bytes = None;
-            oldest.candidate = None;
+            if oldest.candidate.take().is_some() {
+                oldest.refresh_at = Some(oldest.refresh_at.map_or(soon, |at| at.min(soon)));
+            }
             self.count();
         }
         while self.answers.len() > MAX_KEPT_REVOCATION_ANSWERS {
@@ -598,6 +624,7 @@ impl Kept {
             };
             let id = *oldest.0;
             self.answers.remove(&id);
+            self.dropped = true;
         }
         self.count();
     }

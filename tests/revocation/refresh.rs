@@ -2,12 +2,13 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
-use assay_verify::limits::{MAX_REVOCATION_RETRY, MIN_REVOCATION_RETRY, REVOCATION_USE_WINDOW};
+use assay_verify::limits::{MAX_CRL_SIZE, MAX_REVOCATION_RETRY, MIN_REVOCATION_RETRY, REVOCATION_USE_WINDOW};
 use assay_verify::query::{Answered, Query, QueryId, Unanswered};
 use assayd::admission::answers::{Random, RevocationAnswers, World};
 use assayd::cache::answers::{AnswerOptions, AnswerStore};
@@ -16,7 +17,7 @@ use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
-use crate::words::{HOUR, START, at, crl, crl_query};
+use crate::words::{HOUR, START, at, crl, crl_of, crl_query};
 
 thread_local! {
     static BEGAN: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -33,11 +34,13 @@ fn clock() -> Timestamp {
 struct Script {
     answer: Mutex<Option<Arc<[u8]>>>,
     asked: Mutex<Vec<(i64, Source)>>,
+    panics: AtomicBool,
 }
 
 impl RevocationEndpoints for Script {
     fn ask<'a>(&'a self, _: &'a Query, source: Source, _: Instant) -> BoxFuture<'a, Result<Arc<[u8]>, Unanswered>> {
         self.asked.lock().unwrap().push((clock().as_second() - START, source));
+        assert!(!self.panics.load(Ordering::Relaxed), "as the test wants it");
         let answer = self.answer.lock().unwrap().clone();
         Box::pin(async move {
             answer.ok_or(Unanswered {
@@ -298,4 +301,40 @@ async fn a_newer_answer_that_came_with_another_image_is_news_once() {
     assert_eq!(lab.changes(), 2);
     lab.keep(&last).await;
     assert_eq!(lab.changes(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_announced_answer_is_news_again_when_a_judgement_saw_it_before_another_proved_it() {
+    let (lab, next) = (Lab::new().await, crl(HOUR, 9 * HOUR));
+    lab.says(Some(&next));
+    until(7 * HOUR).await;
+    assert_eq!(lab.changes(), 1);
+    // Whoever began before may have inserted a verdict since that rests on the answer before.
+    assert_eq!(lab.offered().await, (Some(next.clone()), Some(first())));
+    lab.keep(&next).await;
+    assert_eq!(lab.changes(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_largest_answers_are_refreshed_too() {
+    let lab = Lab::with(|| 0.5);
+    let size = MAX_CRL_SIZE - 1024;
+    let (kept, next) = (crl_of(size, 0, 8 * HOUR), crl_of(size, HOUR, 9 * HOUR));
+    lab.keep(&kept).await;
+    lab.says(Some(&next));
+    until(7 * HOUR).await;
+    assert!(lab.offered().await == (Some(next), Some(kept)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_panics_is_tried_again() {
+    let lab = Lab::new().await;
+    lab.script.panics.store(true, Ordering::Relaxed);
+    until(13 * HOUR / 2 + 1).await;
+    let next = crl(6 * HOUR, 14 * HOUR);
+    lab.says(Some(&next));
+    lab.script.panics.store(false, Ordering::Relaxed);
+    until(7 * HOUR).await;
+    assert_eq!(lab.changes(), 1);
+    assert_eq!(lab.offered().await, (Some(next), Some(first())));
 }

@@ -38,7 +38,20 @@ pub(crate) fn large_crl(from: i64, to: i64) -> Arc<[u8]> {
     sign_crl(from, to, 40_000)
 }
 
+/// A CRL of a bit more than `size` bytes: the one certificate on it has a number of that many.
+pub(crate) fn crl_of(size: usize, from: i64, to: i64) -> Arc<[u8]> {
+    sign_crl_of(from, to, [SerialNumber::from(vec![1; size])])
+}
+
 fn sign_crl(from: i64, to: i64, revoked: u64) -> Arc<[u8]> {
+    sign_crl_of(
+        from,
+        to,
+        (0..revoked).map(|serial| SerialNumber::from(serial | 1 << 62)),
+    )
+}
+
+fn sign_crl_of(from: i64, to: i64, revoked: impl IntoIterator<Item = SerialNumber>) -> Arc<[u8]> {
     static ISSUER: OnceLock<Issuer<'static, KeyPair>> = OnceLock::new();
     let issuer = ISSUER.get_or_init(|| {
         let mut params = CertificateParams::default();
@@ -52,9 +65,10 @@ fn sign_crl(from: i64, to: i64, revoked: u64) -> Arc<[u8]> {
         next_update: time(to),
         crl_number: SerialNumber::from(7),
         issuing_distribution_point: None,
-        revoked_certs: (0..revoked)
+        revoked_certs: revoked
+            .into_iter()
             .map(|serial| RevokedCertParams {
-                serial_number: SerialNumber::from(serial | 1 << 62),
+                serial_number: serial,
                 revocation_time: time(from),
                 reason_code: None,
                 invalidity_date: None,
