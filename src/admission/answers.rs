@@ -23,7 +23,7 @@ use assay_verify::x509::revocation::Validity;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use jiff::SignedDuration;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
@@ -66,8 +66,21 @@ struct Inner {
     world: World,
     kept: Mutex<Kept>,
     flights: SingleFlight<QueryId, Answered>,
+    /// Who writes to disk. One at a time, and each writes what is newest then.
+    writer: tokio::sync::Mutex<()>,
+    /// Writes that have not ended.
+    unwritten: watch::Sender<usize>,
     /// Wakes the refresher: there is something new to keep fresh.
     scheduled: Notify,
+}
+
+/// A write that is under way, until it is dropped.
+struct Writing(Arc<Inner>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.unwritten.send_modify(|count| *count -= 1);
+    }
 }
 
 /// What is known, and what failed. Both bounded: see [`Kept::make_room`].
@@ -106,13 +119,6 @@ struct Candidate {
     validity: Validity,
     /// A judgement has seen it. If that judgement proves the kept answer and not this, this is not authentic.
     offered: bool,
-}
-
-/// An answer that was taken in.
-struct Proved {
-    since: Timestamp,
-    /// It took the place of another, and nobody was told that it might.
-    news: bool,
 }
 
 struct Failing {
@@ -161,6 +167,8 @@ impl RevocationAnswers {
             world,
             kept: Mutex::default(),
             flights: SingleFlight::new(MAX_CONCURRENT_REVOCATION_QUERIES, STALE_GATHER),
+            writer: tokio::sync::Mutex::default(),
+            unwritten: watch::Sender::new(0),
             scheduled: Notify::new(),
         }))
     }
@@ -220,29 +228,53 @@ impl RevocationAnswers {
     }
 
     /// Keeps answers that a judgement found authentic. An older one never takes the place of a newer one. A disk or
-    /// memory that is full is no error: then they are asked for again.
+    /// memory that is full is no error: then they are asked for again. The disk is written behind the verdict, which
+    /// does not wait for it.
     pub async fn keep(&self, proven: impl IntoIterator<Item = (Query, Arc<[u8]>)>) {
         for (query, bytes) in proven {
             let Some(validity) = validity_of(&query, &bytes).await else {
                 continue;
             };
             let id = query.id();
-            // What is on disk may be newer.
-            self.0.known(id).await;
-            let Some(Proved { since, news }) = self.0.prove(id, &query, &bytes, validity) else {
+            let name = id.to_string();
+            let is_only_on_disk = self.0.bytes_of(id).is_none() && self.0.world.store.size(&name).is_some();
+            if !is_only_on_disk && !self.0.take_in(id, &query, &bytes, validity) {
                 continue;
-            };
-            self.0.scheduled.notify_one();
-            if news {
-                (self.0.world.changed)(id);
             }
-            self.0.world.store.store(query, since, bytes).await;
+            self.0.unwritten.send_modify(|count| *count += 1);
+            let writing = Writing(Arc::clone(&self.0));
+            // While a disk hangs, those who queue for it hold no more than memory holds anyway.
+            let unseen = is_only_on_disk.then_some(bytes);
+            tokio::spawn(async move {
+                let inner = &writing.0;
+                let _one_at_a_time = inner.writer.lock().await;
+                // What is on disk may be newer.
+                if let Some(bytes) = unseen {
+                    inner.known(id).await;
+                    inner.take_in(id, &query, &bytes, validity);
+                }
+                // What is newest by now, whoever proved it.
+                let newest = lock(&inner.kept)
+                    .answers
+                    .get(&id)
+                    .and_then(|answer| Some((answer.since, answer.bytes.clone()?)));
+                if let Some((since, bytes)) = newest {
+                    inner.world.store.store(query, since, bytes).await;
+                }
+            });
         }
+    }
+
+    /// Waits until everything that was kept so far is on disk, or could not be written.
+    pub async fn flush(&self) {
+        // The sender lives as long as this service.
+        let _ = self.0.unwritten.subscribe().wait_for(|count| *count == 0).await;
     }
 
     /// Forgets every answer, in memory and on disk.
     pub async fn clear(&self) {
         *lock(&self.0.kept) = Kept::default();
+        let _one_at_a_time = self.0.writer.lock().await;
         self.0.world.store.clear().await;
     }
 
@@ -449,8 +481,21 @@ impl Inner {
         kept.make_room(soon);
     }
 
-    /// Takes in an answer that was proved, if it is not kept already and not older than what is.
-    fn prove(&self, id: QueryId, query: &Query, bytes: &Arc<[u8]>, validity: Validity) -> Option<Proved> {
+    /// Takes in an answer that was proved, tells who has to know, and says whether it is to be written.
+    fn take_in(&self, id: QueryId, query: &Query, bytes: &Arc<[u8]>, validity: Validity) -> bool {
+        let Some(news) = self.prove(id, query, bytes, validity) else {
+            return false;
+        };
+        self.scheduled.notify_one();
+        if news {
+            (self.world.changed)(id);
+        }
+        true
+    }
+
+    /// Takes in an answer that was proved, if it is not kept already and not older than what is. True where it took
+    /// the place of another and nobody was told that it might.
+    fn prove(&self, id: QueryId, query: &Query, bytes: &Arc<[u8]>, validity: Validity) -> Option<bool> {
         let now = (self.world.clock)();
         let retry_at = |fruitless| self.retry_at(now, fruitless);
         let refresh_at = self.refresh_at(now, &validity, now);
@@ -500,7 +545,7 @@ impl Inner {
         };
         kept.answers.insert(id, answer);
         kept.make_room(retry_at(1));
-        Some(Proved { since: now, news })
+        Some(news)
     }
 
     /// The answers that are to be refreshed now, and when the next one is.

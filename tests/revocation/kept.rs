@@ -41,6 +41,7 @@ impl Lab {
 
     async fn keep(&self, bytes: &Arc<[u8]>) {
         self.answers.keep([(self.query.clone(), Arc::clone(bytes))]).await;
+        self.answers.flush().await;
     }
 
     /// A daemon that starts anew on the same state.
@@ -270,6 +271,7 @@ async fn statistics_say_what_is_kept_and_when_it_lapses() {
     lab.answers
         .keep([(crl_query("http://other.example/"), other.clone())])
         .await;
+    lab.answers.flush().await;
     let statistics = lab.answers.statistics();
     assert_eq!((statistics.kept, statistics.memory), (2, list.len() + other.len()));
     assert!(statistics.disk > (list.len() + other.len()) as u64);
@@ -300,6 +302,7 @@ async fn what_memory_does_not_hold_comes_from_disk() {
         .collect();
     for query in &queries {
         lab.answers.keep([(query.clone(), Arc::clone(&list))]).await;
+        lab.answers.flush().await;
         assert!(lab.answers.statistics().memory <= MAX_KEPT_REVOCATION_MEMORY);
     }
     assert_eq!(lab.answers.statistics().kept, queries.len());
@@ -332,4 +335,32 @@ async fn an_authority_that_has_only_a_lapsed_answer_gives_that() {
     let lab = Lab::new(fresh(&stale)).await;
     assert_eq!(lab.answer(at(HOUR)).await.now.unwrap(), stale);
     assert_eq!(lab.requests(), 2);
+}
+
+#[test]
+fn a_disk_that_hangs_holds_up_nobody_and_gets_the_newest_answer() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let (older, newer) = (crl(0, 4 * HOUR), crl(HOUR, 2 * HOUR));
+        let mut lab = Lab::new(Reply::Silence).await;
+        // The only thread for the disk waits for this test.
+        let (mended, hanging) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || hanging.recv());
+        for bytes in [&newer, &older] {
+            let keeping = lab.answers.keep([(lab.query.clone(), Arc::clone(bytes))]);
+            let limit = std::time::Duration::from_secs(10);
+            tokio::time::timeout(limit, keeping)
+                .await
+                .expect("it waits for the disk");
+        }
+        assert_eq!(lab.answer(at(HOUR)).await.now.unwrap(), newer);
+        drop(mended);
+        lab.answers.flush().await;
+        lab.restart();
+        assert_eq!(lab.answer(at(HOUR)).await.now.unwrap(), newer);
+    });
 }

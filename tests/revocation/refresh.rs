@@ -97,6 +97,7 @@ impl Lab {
 
     async fn keep(&self, bytes: &Arc<[u8]>) {
         self.answers.keep([(self.query.clone(), Arc::clone(bytes))]).await;
+        self.answers.flush().await;
     }
 
     async fn answer(&self) -> Answered {
