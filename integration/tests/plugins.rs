@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use assay_verify::code::Code;
 use assay_verify::digest::Digest;
-use assay_verify::limits::MAX_PLUGIN_OUTPUT;
+use assay_verify::limits::{MAX_CONCURRENT_PLUGINS, MAX_PLUGIN_OUTPUT, PLUGIN_FAILURE_LIFETIME, PLUGIN_TIMEOUT};
 use assay_verify::notation::plugin::{Capability, PluginError, PluginMetadata, PluginVerdict};
 use assay_verify::query::{PluginName, Query, Unanswered};
 use assayd::plugin::{PluginConfig, Plugins};
@@ -238,13 +238,41 @@ async fn metadata_are_asked_once_until_the_program_changes() {
 }
 
 #[tokio::test]
-async fn metadata_that_cannot_be_used_are_asked_for_again() {
-    let plugin = Plugin::new(&[("name", "other")]);
-    let plugins = plugin.plugins();
-    for _ in 0..2 {
-        plugins.answer(&metadata_query()).await.unwrap();
+async fn metadata_that_cannot_be_used_are_asked_for_again_after_a_moment() {
+    for settings in [("name", "other"), ("misbehave", "fail")] {
+        let plugin = Plugin::new(&[settings]);
+        let plugins = plugin.plugins();
+        let first = plugins.answer(&metadata_query()).await;
+        for _ in 0..20 {
+            assert_eq!(plugins.answer(&metadata_query()).await, first);
+        }
+        assert_eq!(plugin.runs().len(), 1);
+        tokio::time::pause();
+        tokio::time::advance(PLUGIN_FAILURE_LIFETIME).await;
+        tokio::time::resume();
+        assert_eq!(plugins.answer(&metadata_query()).await, first);
+        assert_eq!(plugin.runs().len(), 2);
     }
-    assert_eq!(plugin.runs().len(), 2);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_slot_longer_than_a_run_lasts_still_gets_it() {
+    let plugin = Plugin::misbehaving("sleep");
+    let plugins = plugin.plugins();
+    let query = verdict_query(&[]);
+    let asked = futures_util::future::join_all((0..=MAX_CONCURRENT_PLUGINS).map(|_| plugins.answer(&query)));
+    let later = async {
+        while plugin.runs().len() < MAX_CONCURRENT_PLUGINS {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::pause();
+        tokio::time::advance(PLUGIN_TIMEOUT + Duration::from_secs(1)).await;
+        tokio::time::resume();
+    };
+    let (asked, ()) = tokio::join!(asked, later);
+    for answer in asked {
+        says(&answer.unwrap_err(), "did not end within 5 s");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use assay_proto::v1::control_server::ControlServer;
@@ -30,6 +31,9 @@ use crate::hooks::socket;
 use crate::hooks::verifier::VerifierService;
 use crate::plugin::Plugins;
 use crate::trust::TrustState;
+
+/// How long refreshing rests after it ended unexpectedly, so that what ends it at once does not fill the journal.
+const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads.
 ///
@@ -82,7 +86,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(watch_files(admission.clone()));
     tokio::spawn(follow_answers(admission.clone(), changes));
     let revocation = admission.respondents().revocation.clone();
-    tokio::spawn(async move { revocation.keep_fresh().await });
+    tokio::spawn(async move {
+        loop {
+            let refreshing = revocation.clone();
+            // It ends by a panic alone, and must not end: answers would lapse unseen.
+            let _ = tokio::spawn(async move { refreshing.keep_fresh().await }).await;
+            warn!("the refreshing of revocation answers ended unexpectedly and is started again");
+            tokio::time::sleep(RESTART_PAUSE).await;
+        }
+    });
     tokio::spawn(report_health(health, admission.clone()));
 
     info!(
@@ -120,6 +132,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             DRAIN_TIMEOUT.as_secs()
         );
     }
+    // What is not written costs a request after the next start.
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, admission.respondents().revocation.flush()).await;
     admission.evidence().shut_down().await;
     // The socket files stay: where systemd does not own them, the next start replaces them.
     Ok(())

@@ -16,13 +16,13 @@ use std::sync::{Arc, PoisonError};
 
 use assay_verify::code::Code;
 use assay_verify::digest::Digest;
-use assay_verify::limits::{MAX_CONCURRENT_PLUGINS, MAX_PLUGIN_OUTPUT, PLUGIN_TIMEOUT};
+use assay_verify::limits::{GATHER_DEADLINE, MAX_CONCURRENT_PLUGINS, MAX_PLUGIN_OUTPUT, PLUGIN_FAILURE_LIFETIME};
 use assay_verify::notation::plugin::{ErrorResponse, PluginMetadata};
 use assay_verify::query::{PluginName, Query, Unanswered};
 use assay_verify::untrusted::Untrusted;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::executable::{Executable, ExecutableError, FileState};
 use self::run::{Output, RunError, run};
@@ -52,9 +52,25 @@ pub struct Plugins {
 struct Installed {
     config: PluginConfig,
     /// What the program in this state says about itself. The lock is held while it is asked, so it is asked once.
-    metadata: tokio::sync::Mutex<Option<(FileState, Arc<[u8]>)>>,
+    metadata: tokio::sync::Mutex<Option<Word>>,
     /// The state in which the program had the digest that is pinned.
     pinned: std::sync::Mutex<Option<FileState>>,
+}
+
+/// What became of asking a program about itself.
+#[derive(Debug)]
+struct Word {
+    state: FileState,
+    answer: Result<Arc<[u8]>, Unanswered>,
+    /// None where it counts until the program changes. What cannot be used is asked for again: it may have been a bad
+    /// moment.
+    until: Option<Instant>,
+}
+
+impl Word {
+    fn counts(&self, state: FileState) -> bool {
+        self.state == state && self.until.is_none_or(|until| Instant::now() < until)
+    }
 }
 
 impl Plugins {
@@ -87,7 +103,8 @@ impl Plugins {
         self.installed.iter().filter_map(problem).collect()
     }
 
-    /// Answers a question for a plugin. A plugin's word about itself is remembered until its program changes.
+    /// Answers a question for a plugin. A plugin's word about itself is remembered until its program changes,
+    /// and that it has none that can be used for [`PLUGIN_FAILURE_LIFETIME`].
     ///
     /// Dropping the future ends the plugin.
     ///
@@ -113,20 +130,22 @@ impl Plugins {
         let mut known = installed.metadata.lock().await;
         let executable = self.open(installed).await?;
         let state = executable.state();
-        if let Some((known_state, metadata)) = &*known
-            && *known_state == state
-        {
-            return Ok(metadata.clone());
+        if let Some(word) = known.as_ref().filter(|word| word.counts(state)) {
+            return word.answer.clone();
         }
         let request = with_config(Map::new(), installed);
         let answer = self
             .run(plugin, installed, executable, "get-plugin-metadata", request)
-            .await?;
-        // What cannot be read is asked for again: it may have been a bad moment.
-        *known = PluginMetadata::parse(&answer, plugin)
-            .is_ok()
-            .then(|| (state, answer.clone()));
-        Ok(answer)
+            .await;
+        let usable = answer
+            .as_ref()
+            .is_ok_and(|answer| PluginMetadata::parse(answer, plugin).is_ok());
+        *known = Some(Word {
+            state,
+            answer: answer.clone(),
+            until: (!usable).then(|| Instant::now() + PLUGIN_FAILURE_LIFETIME),
+        });
+        answer
     }
 
     async fn verdict(
@@ -159,7 +178,8 @@ impl Plugins {
         command: &'static str,
         request: String,
     ) -> Result<Arc<[u8]>, Unanswered> {
-        let Ok(Ok(slot)) = timeout(PLUGIN_TIMEOUT, self.slots.clone().acquire_owned()).await else {
+        // Whoever waits here waits as part of a gather, and goes on when its asker gave up.
+        let Ok(Ok(slot)) = timeout(GATHER_DEADLINE, self.slots.clone().acquire_owned()).await else {
             return Err(Unanswered {
                 code: Code::LimitExceeded,
                 reason: format!("{MAX_CONCURRENT_PLUGINS} plugins are running already").into(),

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Context;
 use super::status::{OnGrace, Source, UnknownReason};
 use crate::Timestamp;
+use crate::code::Code;
 use crate::limits::GRACE_VERDICT_LIFETIME;
 use crate::query::Query;
 
@@ -36,6 +37,8 @@ pub(super) struct Newest<'a, T> {
     live: bool,
     replayed: bool,
     failure: Option<UnknownReason>,
+    /// Why an endpoint was not heard, where the endpoint is not what was away.
+    hindered: Option<UnknownReason>,
 }
 
 /// What the newest answer is worth.
@@ -70,6 +73,7 @@ impl<'a, T> Newest<'a, T> {
             live: false,
             replayed: false,
             failure: None,
+            hindered: None,
         }
     }
 
@@ -106,10 +110,14 @@ impl<'a, T> Newest<'a, T> {
                 }
             }
             Err(unanswered) => {
-                self.failure.get_or_insert_with(|| UnknownReason::Unanswered {
+                let why = UnknownReason::Unanswered {
                     by: by.clone(),
                     unanswered: unanswered.clone(),
-                });
+                };
+                if unanswered.code != Code::RevocationUnknown {
+                    self.hindered.get_or_insert_with(|| why.clone());
+                }
+                self.failure.get_or_insert(why);
             }
         }
         if let Some(kept) = kept {
@@ -150,6 +158,10 @@ impl<'a, T> Newest<'a, T> {
                 Some(failure) if !self.replayed => failure,
                 _ => UnknownReason::Replayed { by: by.clone(), lapsed },
             };
+            return Standing::Lapsed(by, usable.content, why);
+        }
+        // Grace is for an endpoint that is away. A bound of this node can be reached on purpose, by asking for other images.
+        if let Some(why) = self.hindered {
             return Standing::Lapsed(by, usable.content, why);
         }
         let end = lapsed.checked_add(grace).unwrap_or(Timestamp::MAX);

@@ -160,6 +160,22 @@ fn a_lapsed_answer_counts_on_grace_while_the_endpoint_is_away() {
 }
 
 #[test]
+fn a_bound_of_this_node_is_no_endpoint_that_is_away() {
+    let mut case = case(None, Some(&lapsed())).grace(30);
+    let unanswered = Unanswered {
+        code: Code::LimitExceeded,
+        reason: "256 other questions are being worked on already".into(),
+    };
+    let answered = Answered {
+        now: Err(unanswered.clone()),
+        kept: Some(lapsed().signed()),
+    };
+    case.answers.insert(query(), answered);
+    let by = source();
+    assert_eq!(case.unknown(), UnknownReason::Unanswered { by, unanswered });
+}
+
+#[test]
 fn grace_ends() {
     let unknown = UnknownReason::Lapsed {
         by: source(),
