@@ -239,7 +239,7 @@ async fn metadata_are_asked_once_until_the_program_changes() {
 
 #[tokio::test]
 async fn metadata_that_cannot_be_used_are_asked_for_again_after_a_moment() {
-    for settings in [("name", "other"), ("misbehave", "fail")] {
+    for settings in [("name", "other"), ("contract", "2.0")] {
         let plugin = Plugin::new(&[settings]);
         let plugins = plugin.plugins();
         let first = plugins.answer(&metadata_query()).await;
@@ -248,7 +248,7 @@ async fn metadata_that_cannot_be_used_are_asked_for_again_after_a_moment() {
         }
         assert_eq!(plugin.runs().len(), 1);
         tokio::time::pause();
-        tokio::time::advance(PLUGIN_FAILURE_LIFETIME).await;
+        tokio::time::advance(PLUGIN_FAILURE_LIFETIME + Duration::from_secs(1)).await;
         tokio::time::resume();
         assert_eq!(plugins.answer(&metadata_query()).await, first);
         assert_eq!(plugin.runs().len(), 2);

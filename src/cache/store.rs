@@ -337,8 +337,11 @@ impl Store {
             }
             Failure::Environment(_) if open.read_only.is_some() => {}
             Failure::Environment(why) => {
-                // sled refuses every write from now on, and still reads.
-                error!(cause = why, "evidence cannot be written; what is stored is still read");
+                // sled refuses every write from now on, and still reads what it finds: not always all, until it is opened anew.
+                error!(
+                    cause = why,
+                    "evidence cannot be written; what is stored is read as far as it is found"
+                );
                 self.complaint = Some(why.clone());
                 open.read_only = Some((Instant::now(), why));
             }
