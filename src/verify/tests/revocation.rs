@@ -1,8 +1,10 @@
 //! The revocation material of the Notary Project: chains with CRLs and an OCSP responder, and files with delta CRLs. Each
 //! has the outcome that the vectors' MANIFEST says.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+#[path = "shared/manifest.rs"]
+mod manifest;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use assay_verify::Timestamp;
@@ -14,39 +16,10 @@ use assay_verify::x509::revocation::{
     ChainStatus, Context, LocalRevocation, Outcome, UnknownReason, Validity, check, validity,
 };
 
+use manifest::{manifest, read};
+
 /// When all certificates of the vectors are valid, and all CRLs but the one that has lapsed.
 const NOW: &str = "2025-06-01T00:00:00Z";
-
-/// Where the vectors are: `ASSAY_VECTORS`, or `shared/vectors` beside the workspace.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only the tests ask the environment, and only where files are"
-)]
-fn folder() -> PathBuf {
-    let folder = std::env::var_os("ASSAY_VECTORS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
-        PathBuf::from,
-    );
-    let notation = folder.join("notation");
-    assert!(
-        notation.join("MANIFEST.tsv").is_file(),
-        "the test vectors are not in {}: set ASSAY_VECTORS to the folder that has notation/MANIFEST.tsv",
-        folder.display()
-    );
-    notation
-}
-
-fn read(file: &str) -> Vec<u8> {
-    let path = folder().join(file);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// The sentence of the MANIFEST about each file.
-fn manifest() -> BTreeMap<String, String> {
-    let text = String::from_utf8(read("MANIFEST.tsv")).unwrap();
-    let rows = text.lines().skip(1).map(|line| line.split('\t').collect::<Vec<_>>());
-    rows.map(|row| (row[0].to_owned(), row[6].to_owned())).collect()
-}
 
 fn time(text: &str) -> Timestamp {
     text.parse().unwrap()

@@ -4,8 +4,10 @@
 //! `vectors.tsv` says what each file is read as and which outcome is expected. A file of the MANIFEST that is in neither
 //! table fails, and so does a divergence that is none any more.
 
+#[path = "shared/manifest.rs"]
+mod manifest;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
@@ -27,46 +29,7 @@ use assay_verify::reference::Repository;
 use assay_verify::x509::certificate::Certificate;
 use assay_verify::x509::chain::{Chain, ChainError};
 
-/// Where the vectors are: `ASSAY_VECTORS`, or `shared/vectors` beside the workspace.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only the tests ask the environment, and only where files are"
-)]
-fn folder() -> PathBuf {
-    let folder = std::env::var_os("ASSAY_VECTORS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
-        PathBuf::from,
-    );
-    let notation = folder.join("notation");
-    assert!(
-        notation.join("MANIFEST.tsv").is_file(),
-        "the test vectors are not in {}: set ASSAY_VECTORS to the folder that has notation/MANIFEST.tsv",
-        folder.display()
-    );
-    notation
-}
-
-fn read(file: &str) -> Vec<u8> {
-    let path = folder().join(file);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn rows(text: &str) -> Vec<Vec<&str>> {
-    text.lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| line.split('\t').collect())
-        .collect()
-}
-
-/// File and expected outcome of every row of the MANIFEST.
-fn manifest() -> BTreeMap<String, String> {
-    let text = String::from_utf8(read("MANIFEST.tsv")).unwrap();
-    rows(&text)
-        .into_iter()
-        .skip(1)
-        .map(|row| (row[0].to_owned(), row[6].to_owned()))
-        .collect()
-}
+use manifest::{manifest, read, rows};
 
 const CASES: &str = include_str!("vectors.tsv");
 const DIVERGENCES: &str = include_str!("divergences.tsv");

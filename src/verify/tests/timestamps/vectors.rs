@@ -7,7 +7,6 @@
 //! is refused as every other thing that is no token.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use assay_verify::envelope::{Envelope, Format};
 use assay_verify::notation::trust_store::parse_file;
@@ -18,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ciborium::Value as Cbor;
 
+use crate::manifest::{manifest, read, rows};
 use crate::token::at;
 
 const CASES: &str = include_str!("vectors.tsv");
@@ -29,49 +29,8 @@ const ROOTS: [&str; 3] = [
     "notation/config/timestamp/DigiCertTSARootSHA384.cer",
 ];
 
-/// Where the vectors are: `ASSAY_VECTORS`, or `shared/vectors` beside the workspace.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "only the tests ask the environment, and only where files are"
-)]
-fn folder() -> PathBuf {
-    let folder = std::env::var_os("ASSAY_VECTORS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
-        PathBuf::from,
-    );
-    let notation = folder.join("notation");
-    assert!(
-        notation.join("MANIFEST.tsv").is_file(),
-        "the test vectors are not in {}: set ASSAY_VECTORS to the folder that has notation/MANIFEST.tsv",
-        folder.display()
-    );
-    notation
-}
-
-fn read(file: &str) -> Vec<u8> {
-    let path = folder().join(file);
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
 fn certificates(file: &str) -> Vec<Certificate> {
     parse_file(&read(file)).unwrap()
-}
-
-fn rows(text: &str) -> Vec<Vec<&str>> {
-    text.lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .map(|line| line.split('\t').collect())
-        .collect()
-}
-
-/// File and expected outcome of every row of the MANIFEST.
-fn manifest() -> BTreeMap<String, String> {
-    let text = String::from_utf8(read("MANIFEST.tsv")).unwrap();
-    rows(&text)
-        .into_iter()
-        .skip(1)
-        .map(|row| (row[0].to_owned(), row[6].to_owned()))
-        .collect()
 }
 
 /// The token of an envelope, and the raw bytes of the signature that it is of.
