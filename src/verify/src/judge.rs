@@ -53,6 +53,21 @@ pub enum AuthorityTerms<'a> {
     },
 }
 
+impl AuthorityTerms<'_> {
+    /// Everything that is asked of a signature on `image`; nothing where no signature is asked for.
+    fn asked<'a>(&'a self, image: &'a Descriptor, conditions: &'a Conditions) -> Option<Asked<'a>> {
+        match self {
+            Self::Notation { terms, stores } => Some(Asked {
+                target: image,
+                terms: *terms,
+                stores,
+                conditions,
+            }),
+            Self::Skip | Self::NotApplicable { .. } => None,
+        }
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug)]
 pub enum Judgement {
@@ -531,14 +546,8 @@ impl AuthorityFindings {
         conditions: &Conditions,
         circumstances: &Circumstances<'_>,
     ) {
-        let AuthorityTerms::Notation { terms, stores } = terms else {
+        let Some(asked) = terms.asked(image, conditions) else {
             return;
-        };
-        let asked = Asked {
-            target: image,
-            terms: *terms,
-            stores,
-            conditions,
         };
         for (signature, opened) in evidence {
             if self.verified.is_some() {
@@ -573,14 +582,8 @@ impl AuthorityFindings {
         conditions: &Conditions,
         circumstances: &Circumstances<'_>,
     ) {
-        let AuthorityTerms::Notation { terms, stores } = terms else {
+        let Some(asked) = terms.asked(image, conditions) else {
             return;
-        };
-        let asked = Asked {
-            target: image,
-            terms: *terms,
-            stores,
-            conditions,
         };
         for pending in std::mem::take(&mut self.pending) {
             let judgement = signature::verify_opened(&pending.signature, &pending.opened, &asked, circumstances);
