@@ -60,6 +60,14 @@ pub(super) struct Evaluation {
     pub(super) interval: Interval,
 }
 
+impl Evaluation {
+    /// The same, with another reason where it is a denial.
+    fn explained(mut self, explain: impl FnOnce(&str) -> String) -> Self {
+        self.explanation.verdict.outcome = self.explanation.verdict.outcome.explained(explain);
+        self
+    }
+}
+
 /// Judges an image under a rule that demands evidence.
 pub(super) async fn online(
     world: &Inner,
@@ -104,12 +112,8 @@ async fn platforms(
         Ok(Ok(children)) => children,
         // What is wrong with the index is worth less than why it is not signed, but it may be an attack.
         Ok(Err(error)) => {
-            let mut evaluation = conclude(snapshot, rule, index, now);
-            let verdict = &mut evaluation.explanation.verdict;
-            let outcome = verdict.outcome.clone();
-            verdict.outcome =
-                outcome.explained(|reason| format!("{reason}; and no signature on its children counts: {error}"));
-            return evaluation;
+            return conclude(snapshot, rule, index, now)
+                .explained(|reason| format!("{reason}; and no signature on its children counts: {error}"));
         }
         Err(error) => {
             let incomplete = Gathered {
@@ -129,30 +133,24 @@ async fn platforms(
         if let ByRules::Decided(verdict) = decide_by_rules(snapshot, &question)
             && !verdict.outcome.admits()
         {
-            let mut explanation = Explanation::without_evidence(verdict);
-            let outcome = explanation.verdict.outcome.clone();
-            explanation.verdict.outcome = outcome.explained(|reason| {
+            let denied = Evaluation {
+                explanation: Explanation::without_evidence(verdict),
+                cache: CacheState::Gathered,
+                interval: denial_interval(now),
+            };
+            return denied.explained(|reason| {
                 format!(
                     "the index is not signed, and its child {} is denied: {reason}",
                     child.digest
                 )
             });
-            return Evaluation {
-                explanation,
-                cache: CacheState::Gathered,
-                interval: denial_interval(now),
-            };
         }
         let gathered = gather(world, snapshot, rule, &question, now).await;
         match gathered.judgement {
             Judgement::Admit(permit) => permits.push(permit),
             _ => {
-                let mut evaluation = conclude(snapshot, rule, gathered, now);
-                evaluation.explanation.verdict.outcome =
-                    evaluation.explanation.verdict.outcome.explained(|reason| {
-                        format!("the index is not signed, nor its child {}: {reason}", child.digest)
-                    });
-                return evaluation;
+                return conclude(snapshot, rule, gathered, now)
+                    .explained(|reason| format!("the index is not signed, nor its child {}: {reason}", child.digest));
             }
         }
     }
