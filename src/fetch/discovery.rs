@@ -23,7 +23,7 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{NOTATION_SIGNATURE, NotASignature, Signature, SignatureManifest};
 use assay_verify::limits::{
     MAX_ENVELOPE_SIZE, MAX_OPENED_REFERRERS, MAX_REFERRERS, MAX_REFERRERS_PAGE_SIZE, MAX_REFERRERS_PAGES,
-    MAX_REQUESTS_PER_REGISTRY, MAX_SIGNATURE_MANIFEST_SIZE, REGISTRY_KIND_LIFETIME,
+    MAX_REQUESTS_PER_REGISTRY, MAX_SIGNATURES_MANIFEST_SIZE, REGISTRY_KIND_LIFETIME,
 };
 use assay_verify::manifest::{Index, IndexEntry};
 use assay_verify::reference::Repository;
@@ -515,7 +515,7 @@ async fn open(
         url: registry.url(repository, "manifests", &candidate.digest.to_string())?,
         repository,
         accept: ACCEPT_MANIFEST,
-        limit: MAX_SIGNATURE_MANIFEST_SIZE,
+        limit: MAX_SIGNATURES_MANIFEST_SIZE,
     };
     let found = match registry.get(&request, budget).await {
         Ok(Answer::Found(found)) => found,

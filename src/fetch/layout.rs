@@ -20,7 +20,7 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{NotASignature, Signature, SignatureManifest};
 use assay_verify::limits::{
     MAX_ENVELOPE_SIZE, MAX_LAYOUT_TAR_ENTRIES, MAX_MANIFEST_SIZE, MAX_NESTING, MAX_REFERRERS,
-    MAX_SIGNATURE_MANIFEST_SIZE, MAX_TAR_NAME_LENGTH, MAX_VERIFICATION_MEMORY,
+    MAX_SIGNATURES_MANIFEST_SIZE, MAX_TAR_NAME_LENGTH, MAX_VERIFICATION_MEMORY,
 };
 use assay_verify::manifest::{Index, Manifest};
 use assay_verify::untrusted::Untrusted;
@@ -285,7 +285,7 @@ impl Layout {
         descriptor: &Descriptor,
         subject: &Digest,
     ) -> Result<Option<Result<Signature, SkipReason>>, LayoutError> {
-        let content = match self.blob(&descriptor.digest, MAX_SIGNATURE_MANIFEST_SIZE) {
+        let content = match self.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE) {
             Ok(Some(content)) => content,
             // An image's children are often left out of a layout.
             Ok(None) => return Ok(None),

@@ -1,71 +1,156 @@
 //! Evidence: everything that a judgement of an image needs, as bytes that prove themselves.
 //!
-//! A [`Signature`] can only be made from bytes that hang together by digest: the manifest's own bytes, and the envelope
-//! that the manifest describes. So what comes from a registry, a file or the store is checked in one place.
+//! A [`Signature`] can only be made from bytes that hang together by digest: the manifest's own bytes, and the blob of one
+//! of its layers. So what comes from a registry, a file or the store is checked in one place.
 
+use std::fmt;
 use std::sync::Arc;
 
 use thiserror::Error;
 
-use crate::descriptor::{Descriptor, MediaType};
+use crate::descriptor::{Annotations, Descriptor, MediaType};
 use crate::digest::Digest;
-use crate::limits::{MAX_ENVELOPE_SIZE, MAX_SIGNATURE_MANIFEST_SIZE};
-use crate::manifest::{Manifest, ParseManifestError};
+use crate::limits::{MAX_ATTESTATION_SIZE, MAX_ENVELOPE_SIZE, MAX_SIGNATURE_LAYERS, MAX_SIGNATURES_MANIFEST_SIZE};
+use crate::manifest::{Layer, Manifest, ParseManifestError};
 use crate::untrusted::Untrusted;
 
 /// The artifact type of a Notary Project signature (notation spec: signature-specification.md#storage).
 pub const NOTATION_SIGNATURE: &str = "application/vnd.cncf.notary.signature";
 
-/// A manifest that says it is a Notary Project signature, opened and parsed.
+/// How the media type of a sigstore bundle begins, whatever its version (cosign specs/BUNDLE_SPEC.md).
+pub const SIGSTORE_BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
+
+/// The media type of a cosign v2 signature's payload (cosign specs/SIGNATURE_SPEC.md).
+pub const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+/// The media type of a cosign v2 attestation's envelope.
+pub const DSSE_ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
+
+/// The formats in which signatures come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SignatureFormat {
+    /// A Notary Project envelope.
+    Notation,
+    /// A sigstore bundle: a signature or an attestation.
+    Bundle,
+    /// A cosign v2 signature: a payload, and its signature among the layer's annotations.
+    SimpleSigning,
+    /// A cosign v2 attestation: a DSSE envelope.
+    Attestation,
+}
+
+impl SignatureFormat {
+    /// The format of a layer's blob. What the manifest says of itself counts for Notary Project signatures alone: their
+    /// envelopes have media types of other things, too.
+    fn of_layer(media_type: &MediaType) -> Option<Self> {
+        match media_type.as_str() {
+            SIMPLE_SIGNING => Some(Self::SimpleSigning),
+            DSSE_ENVELOPE => Some(Self::Attestation),
+            bundle if bundle.starts_with(SIGSTORE_BUNDLE) => Some(Self::Bundle),
+            _ => None,
+        }
+    }
+
+    /// The most bytes that its blob may have.
+    pub const fn max_size(self) -> usize {
+        match self {
+            Self::Notation | Self::SimpleSigning => MAX_ENVELOPE_SIZE,
+            Self::Bundle | Self::Attestation => MAX_ATTESTATION_SIZE,
+        }
+    }
+}
+
+/// A manifest that carries signatures, opened and parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureManifest {
     digest: Digest,
     media_type: MediaType,
     json: Arc<[u8]>,
-    subject: Descriptor,
-    envelope: Descriptor,
+    subject: Option<Descriptor>,
+    layers: Vec<Arc<SignatureLayer>>,
 }
 
-/// Why a referrer is no signature that can be judged. One of these never spoils the others.
+/// A layer that is a signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureLayer {
+    /// The blob that is to be fetched.
+    pub descriptor: Descriptor,
+    /// What it is.
+    pub format: SignatureFormat,
+    /// What stands beside it.
+    pub annotations: Annotations,
+}
+
+/// The name of a signature: its manifest, and which of the manifest's signatures it is, from 0.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SignatureId {
+    /// The digest of the manifest.
+    pub manifest: Digest,
+    /// The position among the manifest's signatures.
+    pub position: usize,
+}
+
+impl fmt::Display for SignatureId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.position {
+            0 => write!(f, "{}", self.manifest),
+            position => write!(f, "{} (layer {})", self.manifest, position + 1),
+        }
+    }
+}
+
+/// Why a manifest carries no signature that can be judged. One of these never spoils the others.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NotASignature {
     /// The bytes are not the ones that the digest addresses.
     #[error("the manifest's bytes are not those of {0}")]
     WrongBytes(Digest),
     /// Larger than the limit.
-    #[error("the manifest has {0} bytes, more than {MAX_SIGNATURE_MANIFEST_SIZE}")]
+    #[error("the manifest has {0} bytes, more than {MAX_SIGNATURES_MANIFEST_SIZE}")]
     ManifestTooLarge(u64),
     /// Not a manifest.
     #[error(transparent)]
     Manifest(#[from] ParseManifestError),
     /// Another kind of artifact.
-    #[error("it is {0}, not a Notary Project signature")]
+    #[error("it is {0}, not a signature")]
     OtherArtifact(Untrusted),
-    /// No subject.
+    /// A Notary Project signature or a bundle without a subject.
     #[error("it has no subject")]
     NoSubject,
-    /// Not exactly one layer.
+    /// A Notary Project signature or a bundle that does not have exactly one layer.
     #[error("it has {0} layers: a signature has exactly one")]
     LayerCount(usize),
-    /// The envelope is larger than the limit.
-    #[error("the envelope has {0} bytes, more than {MAX_ENVELOPE_SIZE}")]
-    EnvelopeTooLarge(u64),
-    /// The envelope's bytes are not the ones that the manifest describes.
+    /// More signatures in one manifest than the limit.
+    #[error("it has {0} signatures, more than {MAX_SIGNATURE_LAYERS}")]
+    TooManyLayers(usize),
+    /// The blob is larger than the limit.
+    #[error("its envelope has {size} bytes, more than {limit}")]
+    EnvelopeTooLarge {
+        /// How many it says it has.
+        size: u64,
+        /// How many it may have.
+        limit: usize,
+    },
+    /// The blob's bytes are not the ones that the manifest describes.
     #[error("the envelope's bytes are not those of {0}")]
     WrongEnvelope(Digest),
+    /// The manifest has no such layer.
+    #[error("the manifest has no signature {0}")]
+    NoSuchLayer(usize),
 }
 
 impl SignatureManifest {
-    /// Opens a referrer: proves its bytes, parses them, and reads which envelope it carries.
+    /// Opens a manifest: proves its bytes, parses them, and reads which signatures it carries.
     ///
-    /// Both shapes are read (notation spec: signature-specification.md#storage): `artifactType`, or, without one, the
-    /// config's media type. What a listing claimed about the referrer is not asked.
+    /// What a listing or a tag claimed about it is not asked. A Notary Project signature is told by `artifactType`, or,
+    /// without one, the config's media type (notation spec: signature-specification.md#storage); everything else by the
+    /// media types of its layers, because registries and cosign itself write several artifact types for one thing.
     ///
     /// # Errors
     ///
-    /// When it is not a signature.
+    /// When it carries no signature.
     pub fn open(descriptor: &Descriptor, json: Arc<[u8]>) -> Result<Self, NotASignature> {
-        if json.len() > MAX_SIGNATURE_MANIFEST_SIZE {
+        if json.len() > MAX_SIGNATURES_MANIFEST_SIZE {
             return Err(NotASignature::ManifestTooLarge(json.len() as u64));
         }
         if !descriptor.describes(&json) {
@@ -73,27 +158,52 @@ impl SignatureManifest {
         }
         let manifest = Manifest::parse(&descriptor.media_type, &json)?;
         let kind = manifest.artifact_type.or(manifest.config);
-        if kind.as_ref().is_none_or(|kind| *kind != NOTATION_SIGNATURE) {
-            return Err(NotASignature::OtherArtifact(
-                kind.as_ref().map_or("", MediaType::as_str).into(),
-            ));
-        }
-        let subject = manifest.subject.ok_or(NotASignature::NoSubject)?;
         let count = manifest.layers.len();
-        let [envelope] = <[Descriptor; 1]>::try_from(manifest.layers).map_err(|_| NotASignature::LayerCount(count))?;
-        if envelope.size > MAX_ENVELOPE_SIZE as u64 {
-            return Err(NotASignature::EnvelopeTooLarge(envelope.size));
+        let layers: Vec<_> = if kind.as_ref().is_some_and(|kind| *kind == NOTATION_SIGNATURE) {
+            let [layer] = <[Layer; 1]>::try_from(manifest.layers).map_err(|_| NotASignature::LayerCount(count))?;
+            vec![SignatureLayer::shared(layer, SignatureFormat::Notation)]
+        } else {
+            let layers = manifest.layers.into_iter();
+            layers
+                .filter_map(|layer| {
+                    SignatureFormat::of_layer(&layer.descriptor.media_type)
+                        .map(|format| SignatureLayer::shared(layer, format))
+                })
+                .collect()
+        };
+        if layers.is_empty() {
+            let kind = kind.as_ref().map_or("", MediaType::as_str);
+            return Err(NotASignature::OtherArtifact(kind.into()));
+        }
+        if layers.len() > MAX_SIGNATURE_LAYERS {
+            return Err(NotASignature::TooManyLayers(layers.len()));
+        }
+        for layer in &layers {
+            // A referrer with a bundle has one layer (cosign specs/BUNDLE_SPEC.md); the v2 formats list many under a tag.
+            if matches!(layer.format, SignatureFormat::Notation | SignatureFormat::Bundle) {
+                if count != 1 {
+                    return Err(NotASignature::LayerCount(count));
+                }
+                if manifest.subject.is_none() {
+                    return Err(NotASignature::NoSubject);
+                }
+                let limit = layer.format.max_size();
+                if layer.descriptor.size > limit as u64 {
+                    let size = layer.descriptor.size;
+                    return Err(NotASignature::EnvelopeTooLarge { size, limit });
+                }
+            }
         }
         Ok(Self {
             digest: descriptor.digest.clone(),
             media_type: descriptor.media_type.clone(),
             json,
-            subject,
-            envelope,
+            subject: manifest.subject,
+            layers,
         })
     }
 
-    /// The digest of the manifest: the signature's name.
+    /// The digest of the manifest.
     pub fn digest(&self) -> &Digest {
         &self.digest
     }
@@ -108,35 +218,68 @@ impl SignatureManifest {
         &self.json
     }
 
-    /// What the manifest says it signs. A claim: the envelope's payload is what is signed.
-    pub fn subject(&self) -> &Descriptor {
-        &self.subject
+    /// What the manifest says it signs. A claim: the signed payload counts. None for what hangs on a tag.
+    pub fn subject(&self) -> Option<&Descriptor> {
+        self.subject.as_ref()
     }
 
-    /// The envelope that is to be fetched.
-    pub fn envelope(&self) -> &Descriptor {
-        &self.envelope
+    /// The signatures it carries, at least one.
+    pub fn layers(&self) -> &[Arc<SignatureLayer>] {
+        &self.layers
     }
 }
 
-/// A signature: a manifest and exactly the envelope that it describes. Nothing in it is verified yet.
+impl SignatureLayer {
+    fn shared(layer: Layer, format: SignatureFormat) -> Arc<Self> {
+        Arc::new(Self {
+            descriptor: layer.descriptor,
+            format,
+            annotations: layer.annotations,
+        })
+    }
+}
+
+/// A signature: a manifest and exactly the blob that one of its layers describes. Nothing in it is verified yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    manifest: SignatureManifest,
+    manifest: Arc<SignatureManifest>,
+    position: usize,
+    layer: Arc<SignatureLayer>,
     envelope: Arc<[u8]>,
 }
 
 impl Signature {
-    /// Joins a manifest and its envelope.
+    /// Joins a manifest and the blob of its layer at `position`.
     ///
     /// # Errors
     ///
-    /// When the bytes are not those that the manifest describes.
-    pub fn new(manifest: SignatureManifest, envelope: Arc<[u8]>) -> Result<Self, NotASignature> {
-        if !manifest.envelope.describes(&envelope) {
-            return Err(NotASignature::WrongEnvelope(manifest.envelope.digest.clone()));
+    /// When there is no such layer, the blob is larger than its format may be, or its bytes are not those that the
+    /// manifest describes.
+    pub fn new(manifest: Arc<SignatureManifest>, position: usize, envelope: Arc<[u8]>) -> Result<Self, NotASignature> {
+        let layer = manifest.layers.get(position).cloned();
+        let layer = layer.ok_or(NotASignature::NoSuchLayer(position))?;
+        let limit = layer.format.max_size();
+        if envelope.len() > limit {
+            let size = envelope.len() as u64;
+            return Err(NotASignature::EnvelopeTooLarge { size, limit });
         }
-        Ok(Self { manifest, envelope })
+        if !layer.descriptor.describes(&envelope) {
+            return Err(NotASignature::WrongEnvelope(layer.descriptor.digest.clone()));
+        }
+        Ok(Self {
+            manifest,
+            position,
+            layer,
+            envelope,
+        })
+    }
+
+    /// Its name.
+    pub fn id(&self) -> SignatureId {
+        SignatureId {
+            manifest: self.manifest.digest.clone(),
+            position: self.position,
+        }
     }
 
     /// The manifest.
@@ -144,7 +287,17 @@ impl Signature {
         &self.manifest
     }
 
-    /// The envelope's bytes.
+    /// Which of the manifest's signatures it is, from 0.
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Its layer.
+    pub fn layer(&self) -> &SignatureLayer {
+        &self.layer
+    }
+
+    /// The blob's bytes: an envelope, a bundle or a payload.
     pub fn envelope(&self) -> &Arc<[u8]> {
         &self.envelope
     }

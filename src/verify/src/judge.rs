@@ -611,7 +611,7 @@ impl AuthorityFindings {
         };
         kind.get_or_insert_with(|| Granted::Signature {
             manifest: judgement.manifest.clone(),
-            envelope: signature.manifest().envelope().digest.clone(),
+            envelope: signature.layer().descriptor.digest.clone(),
             verified: Box::new(verified.clone()),
             // All that was asked about the image: a few too many cost a judgement, one too few a revocation.
             queries: circumstances.answers.iter().map(|(query, _)| query.id()).collect(),

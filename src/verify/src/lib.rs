@@ -36,6 +36,7 @@ pub mod platform;
 pub mod policy;
 pub mod query;
 pub mod reference;
+pub mod sigstore;
 pub mod timestamp;
 pub mod untrusted;
 pub mod x509;

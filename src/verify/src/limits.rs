@@ -8,9 +8,9 @@ use std::time::Duration;
 /// containerd stop there too.
 pub const MAX_MANIFEST_SIZE: usize = 4 * 1024 * 1024;
 
-/// A signature's own manifest: a subject, a config and one layer. Real ones are below 2 KiB; annotations with a long
-/// thumbprint list reach 8 KiB.
-pub const MAX_SIGNATURE_MANIFEST_SIZE: usize = 64 * 1024;
+/// A manifest that carries signatures. Those of notation and of bundles are below 8 KiB; one under a cosign tag has a layer
+/// for every signature, with 6 to 8 KiB of certificates and log entry beside it.
+pub const MAX_SIGNATURES_MANIFEST_SIZE: usize = 1024 * 1024;
 
 /// A signature envelope. Real ones with a chain of four certificates and a timestamp are below 16 KiB. notation
 /// accepts 32 MiB, which would let one referrer take the whole memory of a verification.
@@ -326,3 +326,18 @@ pub const MAX_PLUGIN_FILE_SIZE: u64 = 256 * 1024 * 1024;
 /// JSON values of an index whose children are judged. An image with twenty platforms, each with an attestation and its
 /// annotations, has below 1,000; the worst that fits takes about 6 MiB beside its text.
 pub const MAX_INDEX_VALUES: usize = 16_384;
+
+/// Signatures in one manifest: those that hang on one cosign tag. cosign stops at 1,000, and judges one after the other
+/// (CVE-2023-46737: endless signatures).
+pub const MAX_SIGNATURE_LAYERS: usize = MAX_SIGNATURES;
+
+/// A bundle or an attestation. Most are below 64 KiB; those with a bill of materials of a large image reach a few MiB.
+/// Half of what one verification may hold, because the payload is decoded beside it. cosign reads 128 MiB
+/// (CVE-2024-29902).
+pub const MAX_ATTESTATION_SIZE: usize = 4 * 1024 * 1024;
+
+/// Log entries of one bundle, and timestamps of one (CVE-2024-45395: sigstore-go's own limits).
+pub const MAX_LOG_ENTRIES: usize = 32;
+
+/// Timestamps of one signature: see [`MAX_LOG_ENTRIES`].
+pub const MAX_TIMESTAMPS: usize = 32;

@@ -53,10 +53,19 @@ pub struct Manifest {
     /// The config's media type; the legacy artifact manifest has none.
     pub config: Option<MediaType>,
     /// The layers, or the legacy artifact manifest's blobs.
-    pub layers: Vec<Descriptor>,
+    pub layers: Vec<Layer>,
     /// What the artifact refers to.
     pub subject: Option<Descriptor>,
     /// The annotations.
+    pub annotations: Annotations,
+}
+
+/// A layer of a manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    /// The blob.
+    pub descriptor: Descriptor,
+    /// What stands beside it.
     pub annotations: Annotations,
 }
 
@@ -161,9 +170,19 @@ impl Manifest {
                 .map(MediaType::parse)
                 .transpose()?,
             config,
-            layers: layers.iter().map(Descriptor::from_oci).collect::<Result<_, _>>()?,
+            layers: layers.iter().map(Layer::from_oci).collect::<Result<_, _>>()?,
             subject: wire.subject.as_ref().map(Descriptor::from_oci).transpose()?,
             annotations,
+        })
+    }
+}
+
+impl Layer {
+    fn from_oci(wire: &oci_spec::image::Descriptor) -> Result<Self, ParseManifestError> {
+        let annotations = wire.annotations().iter().flatten();
+        Ok(Self {
+            descriptor: Descriptor::from_oci(wire)?,
+            annotations: annotations.map(|(key, value)| (key.clone(), value.clone())).collect(),
         })
     }
 }

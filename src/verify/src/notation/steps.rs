@@ -235,10 +235,11 @@ pub enum Failure {
         subject: Untrusted,
     },
     /// The manifest refers to another artifact.
-    #[error("the signature's manifest refers to {manifest}, not to the image {image}")]
+    #[error("the signature's manifest refers to {}, not to the image {image}",
+        .manifest.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string))]
     ManifestSubject {
         /// What the manifest names.
-        manifest: Digest,
+        manifest: Option<Digest>,
         /// The image.
         image: Digest,
     },
@@ -373,7 +374,7 @@ impl Integrity {
 ///
 /// When it does not hold together.
 pub fn integrity(signature: &evidence::Signature) -> Result<Integrity, Failure> {
-    let format = Format::of(&signature.manifest().envelope().media_type)?;
+    let format = Format::of(&signature.layer().descriptor.media_type)?;
     open(format, signature.envelope())
 }
 
@@ -896,10 +897,10 @@ pub(super) fn subject_match(
     signature: &evidence::Signature,
     image: &Descriptor,
 ) -> Result<SubjectMatch, Failure> {
-    let manifest = &signature.manifest().subject().digest;
-    if *manifest != image.digest {
+    let manifest = signature.manifest().subject().map(|subject| &subject.digest);
+    if manifest != Some(&image.digest) {
         return Err(Failure::ManifestSubject {
-            manifest: manifest.clone(),
+            manifest: manifest.cloned(),
             image: image.digest.clone(),
         });
     }

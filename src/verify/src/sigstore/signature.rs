@@ -1,0 +1,1 @@
+//! The judgement of one signature under the terms of an authority.
