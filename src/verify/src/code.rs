@@ -11,6 +11,10 @@ use thiserror::Error;
 pub enum Code {
     /// The signature lacks an annotation that the rule asks for.
     AnnotationMismatch,
+    /// No attestation of the type that the rule asks for was found.
+    AttestationMissing,
+    /// An attestation says what the rule does not accept.
+    AttestationRefused,
     /// A certificate was not valid at the time that counts.
     CertificateExpired,
     /// A certificate was revoked by its issuer.
@@ -23,6 +27,8 @@ pub enum Code {
     IdentityMismatch,
     /// A defect of assayd itself; the journal has it.
     Internal,
+    /// What a transparency log says about the signature does not hold, or is missing.
+    LogEntryInvalid,
     /// More bytes, items, depth or time than the table of limits allows.
     LimitExceeded,
     /// No rule matches and `unmatched` denies; or no statement of an authority is for the repository.
@@ -63,8 +69,10 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and closed label sets.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::AnnotationMismatch,
+        Self::AttestationMissing,
+        Self::AttestationRefused,
         Self::CertificateExpired,
         Self::CertificateRevoked,
         Self::Deadline,
@@ -72,6 +80,7 @@ impl Code {
         Self::IdentityMismatch,
         Self::Internal,
         Self::LimitExceeded,
+        Self::LogEntryInvalid,
         Self::NoMatchingRule,
         Self::PluginRefused,
         Self::PluginUnavailable,
@@ -95,6 +104,8 @@ impl Code {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::AnnotationMismatch => "annotation-mismatch",
+            Self::AttestationMissing => "attestation-missing",
+            Self::AttestationRefused => "attestation-refused",
             Self::CertificateExpired => "certificate-expired",
             Self::CertificateRevoked => "certificate-revoked",
             Self::Deadline => "deadline",
@@ -102,6 +113,7 @@ impl Code {
             Self::IdentityMismatch => "identity-mismatch",
             Self::Internal => "internal",
             Self::LimitExceeded => "limit-exceeded",
+            Self::LogEntryInvalid => "log-entry-invalid",
             Self::NoMatchingRule => "no-matching-rule",
             Self::PluginRefused => "plugin-refused",
             Self::PluginUnavailable => "plugin-unavailable",

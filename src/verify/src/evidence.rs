@@ -51,6 +51,16 @@ impl SignatureFormat {
         }
     }
 
+    /// Its name in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Notation => "notation",
+            Self::Bundle => "bundle",
+            Self::SimpleSigning => "simple-signing",
+            Self::Attestation => "attestation",
+        }
+    }
+
     /// The most bytes that its blob may have.
     pub const fn max_size(self) -> usize {
         match self {

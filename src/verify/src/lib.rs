@@ -20,6 +20,7 @@
 )]
 
 pub mod artifact;
+pub mod attestation;
 pub mod circumstances;
 pub mod code;
 pub mod crypto;

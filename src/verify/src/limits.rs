@@ -341,3 +341,9 @@ pub const MAX_LOG_ENTRIES: usize = 32;
 
 /// Timestamps of one signature: see [`MAX_LOG_ENTRIES`].
 pub const MAX_TIMESTAMPS: usize = 32;
+
+/// A predicate type. They are URIs of a few dozen bytes.
+pub const MAX_PREDICATE_TYPE_LENGTH: usize = 512;
+
+/// The path to a field of a statement: those of SLSA have four names.
+pub const MAX_FIELD_PATH_LENGTH: usize = 1024;

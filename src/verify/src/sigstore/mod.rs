@@ -13,6 +13,7 @@ pub mod identity;
 pub mod key;
 pub mod log;
 pub mod material;
+pub mod report;
 pub mod second_opinion;
 pub mod signature;
 pub mod signed_certificate_timestamp;

@@ -1,0 +1,219 @@
+//! What has been found for one attestation that a rule asks for.
+//!
+//! One statement has to satisfy the whole requirement: two never combine, whoever signed them. Where the newest decides,
+//! the state keeps what the newest says, not the statements: they may be large.
+
+use std::sync::Arc;
+
+use super::findings::Opened;
+use super::{AttestationAsked, AuthorityReport, AuthorityTerms, Finding};
+use crate::Timestamp;
+use crate::attestation::{AttestationError, AttestationRequirement};
+use crate::circumstances::Circumstances;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::evidence::SignatureId;
+use crate::notation::steps::Interval;
+use crate::policy::Conditions;
+use crate::sigstore::signature::{self, Artifact, Asked, Failure, Judged, Purpose, Rejected, Verified};
+
+/// What was found about one attestation.
+#[derive(Clone, Debug)]
+pub struct AttestationJudgement {
+    /// Which.
+    pub id: SignatureId,
+    /// What was found.
+    pub result: Result<Arc<Verified>, NotAttested>,
+}
+
+/// Why an attestation does not satisfy a requirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotAttested {
+    /// It is not signed as it has to be.
+    Signature(Rejected),
+    /// It does not say what it has to.
+    Statement(AttestationError),
+}
+
+/// A statement that satisfies a requirement.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) signature: SignatureId,
+    pub(super) envelope: Digest,
+    pub(super) verified: Arc<Verified>,
+    pub(super) interval: Interval,
+}
+
+/// What the statements of one moment say, where the newest decides. Of several of the same moment none is newer: each has
+/// to satisfy.
+#[derive(Clone, Debug)]
+struct Newest {
+    moment: Timestamp,
+    held: Option<Held>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct AttestationFindings {
+    authority: String,
+    predicate_type: String,
+    newest_decides: bool,
+    /// Why nothing can be found, where the authority's terms are not cosign's.
+    not_applicable: Option<String>,
+    /// The statement that satisfies, where any one does.
+    any: Option<Held>,
+    newest: Option<Newest>,
+    /// A statement whose age is not known may be the newest.
+    age_unknown: bool,
+    judgements: Vec<AttestationJudgement>,
+}
+
+impl AttestationFindings {
+    pub(super) fn new(asked: &AttestationAsked<'_>) -> Self {
+        let not_applicable = match &asked.terms {
+            AuthorityTerms::Cosign { .. } => None,
+            AuthorityTerms::NotApplicable { reason } => Some((*reason).to_owned()),
+            AuthorityTerms::Notation { .. } | AuthorityTerms::Skip => {
+                Some("attestations are signed by authorities of the type cosign alone".to_owned())
+            }
+        };
+        Self {
+            authority: asked.authority.to_owned(),
+            predicate_type: asked.requirement.predicate_type().as_str().to_owned(),
+            newest_decides: asked.requirement.newest_decides(),
+            not_applicable,
+            any: None,
+            newest: None,
+            age_unknown: false,
+            judgements: Vec::new(),
+        }
+    }
+
+    pub(super) fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub(super) fn predicate_type(&self) -> &str {
+        &self.predicate_type
+    }
+
+    pub(super) fn newest_decides(&self) -> bool {
+        self.newest_decides
+    }
+
+    pub(super) fn satisfied_by(&self) -> Option<&Held> {
+        if self.newest_decides {
+            let newest = self.newest.as_ref().filter(|_| !self.age_unknown)?;
+            newest.held.as_ref()
+        } else {
+            self.any.as_ref()
+        }
+    }
+
+    pub(super) fn is_satisfied(&self) -> bool {
+        self.satisfied_by().is_some()
+    }
+
+    pub(super) fn rests_on(&self, signature: &SignatureId) -> bool {
+        self.satisfied_by().is_some_and(|held| held.signature == *signature)
+    }
+
+    /// Judges more evidence, until a statement satisfies; all of it where the newest decides.
+    pub(super) fn add(
+        &mut self,
+        evidence: &mut [Opened<'_>],
+        image: &Descriptor,
+        asked: &AttestationAsked<'_>,
+        conditions: &Conditions,
+        circumstances: &Circumstances<'_>,
+    ) {
+        let AuthorityTerms::Cosign { authority } = &asked.terms else {
+            return;
+        };
+        let requirement = asked.requirement;
+        let signature_asked = Asked {
+            authority,
+            artifact: Artifact::Image(image),
+            purpose: Purpose::Attestation {
+                predicate_type: requirement.predicate_type().as_str(),
+            },
+            conditions,
+        };
+        for opened in evidence {
+            if !self.newest_decides && self.any.is_some() {
+                return;
+            }
+            let judged = opened
+                .material()
+                .and_then(|material| signature::verify(&material, &signature_asked, circumstances.now));
+            let result = match judged {
+                // Neither a signature nor an attestation of another type is what is looked for.
+                Err(Rejected {
+                    failure: Failure::OtherPredicate { .. } | Failure::OtherKind(_) | Failure::PayloadType(_),
+                    ..
+                }) => continue,
+                Err(rejected) => Err(NotAttested::Signature(rejected)),
+                Ok(judged) => self.take(opened, judged, requirement, circumstances.now),
+            };
+            self.judgements.push(AttestationJudgement {
+                id: opened.signature.id(),
+                result,
+            });
+        }
+    }
+
+    /// Checks what a verified statement says, and remembers the outcome.
+    fn take(
+        &mut self,
+        opened: &Opened<'_>,
+        judged: Judged,
+        requirement: &AttestationRequirement,
+        now: Timestamp,
+    ) -> Result<Arc<Verified>, NotAttested> {
+        let verified = Arc::new(judged.verified);
+        let Some(statement) = judged.statement else {
+            let missing = AttestationError::Missing(requirement.predicate_type().clone());
+            return Err(NotAttested::Statement(missing));
+        };
+        let signed_at = verified.signed_at();
+        let checked = requirement.check(&statement, signed_at, now).map(|interval| Held {
+            signature: opened.signature.id(),
+            envelope: opened.signature.layer().descriptor.digest.clone(),
+            verified: verified.clone(),
+            interval,
+        });
+        let result = match &checked {
+            Ok(_) => Ok(verified),
+            Err(error) => Err(NotAttested::Statement(error.clone())),
+        };
+        let held = checked.ok();
+        if !self.newest_decides {
+            self.any = held;
+            return result;
+        }
+        match requirement.moment(&statement, signed_at) {
+            Err(_) => self.age_unknown = true,
+            Ok(moment) => match &mut self.newest {
+                Some(newest) if newest.moment > moment => {}
+                Some(newest) if newest.moment == moment => {
+                    if held.is_none() {
+                        newest.held = None;
+                    }
+                }
+                _ => self.newest = Some(Newest { moment, held }),
+            },
+        }
+        result
+    }
+
+    pub(super) fn report(&self) -> AuthorityReport {
+        AuthorityReport {
+            authority: self.authority.clone(),
+            attestation: Some(self.predicate_type.clone()),
+            satisfied: self.is_satisfied(),
+            finding: match &self.not_applicable {
+                Some(reason) => Finding::NotApplicable(reason.clone()),
+                None => Finding::Attestations(self.judgements.clone()),
+            },
+        }
+    }
+}
