@@ -347,3 +347,5 @@ pub const MAX_PREDICATE_TYPE_LENGTH: usize = 512;
 
 /// The path to a field of a statement: those of SLSA have four names.
 pub const MAX_FIELD_PATH_LENGTH: usize = 1024;
+/// A file with a public key, or with the certificate that it is in. RSA of 8192 bits takes 1.5 KiB.
+pub const MAX_KEY_SIZE: usize = MAX_CERTIFICATE_SIZE;

@@ -5,6 +5,7 @@
 
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
+mod ed25519ph;
 // Tests have both providers, to compare them.
 #[cfg(any(test, all(feature = "rustcrypto", not(feature = "aws-lc"))))]
 mod rustcrypto;
@@ -21,6 +22,7 @@ use rustcrypto as provider;
 
 use std::fmt;
 
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use thiserror::Error;
 
 /// The hash of a signature algorithm.
@@ -35,6 +37,24 @@ pub enum Hash {
 }
 
 impl Hash {
+    /// The digest of a message.
+    pub fn digest(self, message: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Sha256 => Sha256::digest(message).to_vec(),
+            Self::Sha384 => Sha384::digest(message).to_vec(),
+            Self::Sha512 => Sha512::digest(message).to_vec(),
+        }
+    }
+
+    /// The length of a digest, in bytes.
+    pub const fn length(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
     /// The name, as digests have it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -56,7 +76,18 @@ pub enum Curve {
     P521,
 }
 
-/// What kind of key a certificate holds.
+impl Curve {
+    /// The hash that belongs to it.
+    pub const fn hash(self) -> Hash {
+        match self {
+            Self::P256 => Hash::Sha256,
+            Self::P384 => Hash::Sha384,
+            Self::P521 => Hash::Sha512,
+        }
+    }
+}
+
+/// What kind of key it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyKind {
     /// RSA with a modulus of so many bits.
@@ -66,6 +97,8 @@ pub enum KeyKind {
     },
     /// A point on a curve.
     Ecdsa(Curve),
+    /// A point on edwards25519 (RFC 8410). Notary Project envelopes have none.
+    Ed25519,
     /// Anything else. It verifies nothing.
     Other,
 }
@@ -77,6 +110,7 @@ impl fmt::Display for KeyKind {
             Self::Ecdsa(Curve::P256) => f.write_str("ECDSA P-256"),
             Self::Ecdsa(Curve::P384) => f.write_str("ECDSA P-384"),
             Self::Ecdsa(Curve::P521) => f.write_str("ECDSA P-521"),
+            Self::Ed25519 => f.write_str("Ed25519"),
             Self::Other => f.write_str("of an unsupported type"),
         }
     }
@@ -87,7 +121,8 @@ impl fmt::Display for KeyKind {
 pub struct PublicKey<'a> {
     /// Its kind.
     pub kind: KeyKind,
-    /// The bits of `subjectPublicKey`: a DER `RSAPublicKey` (RFC 8017 §A.1.1) or an uncompressed point (RFC 5480 §2.2).
+    /// The bits of `subjectPublicKey`: a DER `RSAPublicKey` (RFC 8017 §A.1.1), an uncompressed point (RFC 5480 §2.2), or
+    /// the 32 bytes of RFC 8032 §5.1.2.
     pub bytes: &'a [u8],
 }
 
@@ -103,6 +138,22 @@ pub enum SignatureAlgorithm {
     EcdsaDer(Hash),
     /// ECDSA with the fixed-length concatenation of r and s (RFC 7518 §3.4), the hash that belongs to the curve.
     EcdsaFixed(Curve),
+    /// Ed25519 over the message itself (RFC 8032 §5.1).
+    Ed25519,
+    /// Ed25519ph: over the SHA-512 of the message, without a context (RFC 8032 §5.1).
+    Ed25519ph,
+}
+
+impl SignatureAlgorithm {
+    /// The hash whose digest is signed. Ed25519 has none: it needs the message.
+    pub const fn hash(self) -> Option<Hash> {
+        match self {
+            Self::RsaPkcs1(hash) | Self::RsaPss(hash) | Self::EcdsaDer(hash) => Some(hash),
+            Self::EcdsaFixed(curve) => Some(curve.hash()),
+            Self::Ed25519 => None,
+            Self::Ed25519ph => Some(Hash::Sha512),
+        }
+    }
 }
 
 /// The algorithms of Notary Project envelopes (notation spec: signature-specification.md#algorithm-selection).
@@ -132,7 +183,7 @@ impl EnvelopeAlgorithm {
             KeyKind::Ecdsa(Curve::P256) => Some(Self::Es256),
             KeyKind::Ecdsa(Curve::P384) => Some(Self::Es384),
             KeyKind::Ecdsa(Curve::P521) => Some(Self::Es512),
-            KeyKind::Rsa { .. } | KeyKind::Other => None,
+            KeyKind::Rsa { .. } | KeyKind::Ed25519 | KeyKind::Other => None,
         }
     }
 
@@ -201,5 +252,32 @@ pub fn verify(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), BadSignature> {
-    provider::verify(algorithm, key, message, signature)
+    match algorithm {
+        SignatureAlgorithm::Ed25519ph => ed25519ph::verify(key, &Hash::Sha512.digest(message), signature),
+        _ => provider::verify(algorithm, key, message, signature),
+    }
+}
+
+/// Verifies `signature` over a message of which only the digest is known: with the algorithm's own hash
+/// ([`SignatureAlgorithm::hash`]), and of its length.
+///
+/// # Errors
+///
+/// [`BadSignature`] for every reason there is; one is an algorithm that needs the message.
+pub fn verify_digest(
+    algorithm: SignatureAlgorithm,
+    key: PublicKey<'_>,
+    digest: &[u8],
+    signature: &[u8],
+) -> Result<(), BadSignature> {
+    match algorithm {
+        SignatureAlgorithm::Ed25519ph => ed25519ph::verify(key, digest, signature),
+        _ => provider::verify_digest(algorithm, key, digest, signature),
+    }
+}
+
+/// Whether the bytes of a key are one that can verify: a point is on its curve, a modulus and an exponent are in the bounds.
+/// A key of a configuration is asked this once, so that a damaged one is not met as a bad signature.
+pub fn is_usable(key: PublicKey<'_>) -> bool {
+    provider::is_usable(key)
 }

@@ -1,8 +1,9 @@
 //! The RustCrypto libraries: the provider for builds without a C compiler, and the oracle of the tests.
 
+use ed25519_dalek::Verifier as _;
 use rsa::traits::PublicKeyParts as _;
 use rsa::{Pkcs1v15Sign, Pss, RsaPublicKey};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use sha2::{Sha256, Sha384, Sha512};
 
 use super::{BadSignature, Curve, Hash, KeyKind, PublicKey, SignatureAlgorithm};
 
@@ -15,6 +16,27 @@ pub(super) fn verify(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), BadSignature> {
+    match (algorithm.hash(), key.kind) {
+        (Some(hash), _) => verify_digest(algorithm, key, &hash.digest(message), signature),
+        (None, KeyKind::Ed25519) => {
+            let signature = ed25519_dalek::Signature::from_slice(signature).map_err(|_| BadSignature)?;
+            ed25519_key(key.bytes)?
+                .verify(message, &signature)
+                .map_err(|_| BadSignature)
+        }
+        _ => Err(BadSignature),
+    }
+}
+
+pub(super) fn verify_digest(
+    algorithm: SignatureAlgorithm,
+    key: PublicKey<'_>,
+    digest: &[u8],
+    signature: &[u8],
+) -> Result<(), BadSignature> {
+    if algorithm.hash().is_none_or(|hash| digest.len() != hash.length()) {
+        return Err(BadSignature);
+    }
     match (algorithm, key.kind) {
         (SignatureAlgorithm::RsaPkcs1(hash), KeyKind::Rsa { .. }) => {
             let scheme = match hash {
@@ -23,40 +45,42 @@ pub(super) fn verify(
                 Hash::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
             };
             rsa_key(key.bytes)?
-                .verify(scheme, &digest(hash, message), signature)
+                .verify(scheme, digest, signature)
                 .map_err(|_| BadSignature)
         }
         (SignatureAlgorithm::RsaPss(hash), KeyKind::Rsa { .. }) => {
             let scheme = match hash {
-                Hash::Sha256 => Pss::new_with_salt::<Sha256>(32),
-                Hash::Sha384 => Pss::new_with_salt::<Sha384>(48),
-                Hash::Sha512 => Pss::new_with_salt::<Sha512>(64),
+                Hash::Sha256 => Pss::new_with_salt::<Sha256>(hash.length()),
+                Hash::Sha384 => Pss::new_with_salt::<Sha384>(hash.length()),
+                Hash::Sha512 => Pss::new_with_salt::<Sha512>(hash.length()),
             };
             rsa_key(key.bytes)?
-                .verify(scheme, &digest(hash, message), signature)
+                .verify(scheme, digest, signature)
                 .map_err(|_| BadSignature)
         }
-        (SignatureAlgorithm::EcdsaDer(hash), KeyKind::Ecdsa(curve)) => {
-            ecdsa(curve, key.bytes, &digest(hash, message), signature, Encoding::Der)
+        (SignatureAlgorithm::EcdsaDer(_), KeyKind::Ecdsa(curve)) => {
+            ecdsa(curve, key.bytes, digest, signature, Encoding::Der)
         }
         (SignatureAlgorithm::EcdsaFixed(expected), KeyKind::Ecdsa(curve)) if curve == expected => {
-            let hash = match curve {
-                Curve::P256 => Hash::Sha256,
-                Curve::P384 => Hash::Sha384,
-                Curve::P521 => Hash::Sha512,
-            };
-            ecdsa(curve, key.bytes, &digest(hash, message), signature, Encoding::Fixed)
+            ecdsa(curve, key.bytes, digest, signature, Encoding::Fixed)
         }
         _ => Err(BadSignature),
     }
 }
 
-fn digest(hash: Hash, message: &[u8]) -> Vec<u8> {
-    match hash {
-        Hash::Sha256 => Sha256::digest(message).to_vec(),
-        Hash::Sha384 => Sha384::digest(message).to_vec(),
-        Hash::Sha512 => Sha512::digest(message).to_vec(),
+pub(super) fn is_usable(key: PublicKey<'_>) -> bool {
+    match key.kind {
+        KeyKind::Rsa { .. } => rsa_key(key.bytes).is_ok(),
+        KeyKind::Ecdsa(Curve::P256) => p256::ecdsa::VerifyingKey::from_sec1_bytes(key.bytes).is_ok(),
+        KeyKind::Ecdsa(Curve::P384) => p384::ecdsa::VerifyingKey::from_sec1_bytes(key.bytes).is_ok(),
+        KeyKind::Ecdsa(Curve::P521) => p521::ecdsa::VerifyingKey::from_sec1_bytes(key.bytes).is_ok(),
+        KeyKind::Ed25519 => ed25519_key(key.bytes).is_ok(),
+        KeyKind::Other => false,
     }
+}
+
+fn ed25519_key(bytes: &[u8]) -> Result<ed25519_dalek::VerifyingKey, BadSignature> {
+    ed25519_dalek::VerifyingKey::try_from(bytes).map_err(|_| BadSignature)
 }
 
 fn rsa_key(der: &[u8]) -> Result<RsaPublicKey, BadSignature> {

@@ -12,6 +12,7 @@ use crate::limits::{MAX_TRUST_STORE_CERTIFICATES, MAX_TRUST_STORE_FILE_SIZE};
 use crate::notation::statement::{TrustStoreKind, TrustStoreName};
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, Fingerprint, ParseCertificateError};
+use crate::x509::pem::pem_blocks;
 
 /// The certificates of one store. There is at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,23 +196,4 @@ pub fn parse_file(content: &[u8]) -> Result<Vec<Certificate>, TrustStoreFileErro
         }
     }
     Ok(certificates)
-}
-
-/// The PEM blocks of a file: from a line that begins one to the end of the line that ends it, or of the file.
-fn pem_blocks(content: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut lines = content.split_inclusive(|byte| *byte == b'\n');
-    let mut position = 0;
-    std::iter::from_fn(move || {
-        let mut start = None;
-        for line in lines.by_ref() {
-            if line.starts_with(b"-----BEGIN ") && start.is_none() {
-                start = Some(position);
-            }
-            position += line.len();
-            if start.is_some() && line.starts_with(b"-----END ") {
-                break;
-            }
-        }
-        start.and_then(|start| content.get(start..position))
-    })
 }

@@ -24,13 +24,11 @@ mod tst_info;
 use const_oid::ObjectIdentifier;
 use der::asn1::AnyRef;
 use der::{Decode as _, Reader as _, SliceReader};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use thiserror::Error;
 
 pub use signer::SignerError;
 
 use crate::Timestamp;
-use crate::crypto::Hash;
 use crate::limits::{MAX_TIMESTAMP_TOKEN_SIZE, MAX_TIMESTAMP_VERIFICATIONS};
 use crate::timestamp::cms::SignedData;
 use crate::timestamp::tst_info::TstInfo;
@@ -202,7 +200,7 @@ pub fn verify<'a>(
     let der = ber::to_der(token)?;
     let signed = SignedData::parse(&der)?;
     let info = TstInfo::parse(signed.content)?;
-    if info.imprint != digest(info.hash, message) {
+    if info.imprint != info.hash.digest(message) {
         return Err(TimestampError::Imprint);
     }
     let mut budget = Budget::default();
@@ -217,14 +215,6 @@ pub fn verify<'a>(
         count: signed.signers.len(),
         cause,
     }))
-}
-
-fn digest(hash: Hash, message: &[u8]) -> Vec<u8> {
-    match hash {
-        Hash::Sha256 => Sha256::digest(message).to_vec(),
-        Hash::Sha384 => Sha384::digest(message).to_vec(),
-        Hash::Sha512 => Sha512::digest(message).to_vec(),
-    }
 }
 
 /// What is behind a constructed context-specific tag, if that is what comes next.

@@ -12,7 +12,7 @@ use crate::Timestamp;
 use crate::crypto::{self, BadSignature, Hash, SignatureAlgorithm};
 use crate::limits::MAX_ATTRIBUTES;
 use crate::timestamp::cms::{SignedAttributes, SignedData, SignerInfo, TST_INFO};
-use crate::timestamp::{digest, implicit};
+use crate::timestamp::implicit;
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, hash_algorithm, signature_algorithm, timestamp};
 use crate::x509::timestamping::{Budget, Exhausted, TimestampingChainError, find_chain};
@@ -148,7 +148,7 @@ fn bind<'s, 'd>(
         return Err(SignerError::ContentType(content_type));
     }
     let message_digest: &OctetStringRef = value(attributes.one(MESSAGE_DIGEST, "message-digest")?, "message-digest")?;
-    if message_digest.as_bytes() != digest(hash, signed.content) {
+    if message_digest.as_bytes() != hash.digest(signed.content) {
         return Err(SignerError::MessageDigest);
     }
     let signing_time = signing_time(attributes)?;
@@ -162,7 +162,7 @@ fn bind<'s, 'd>(
         return Err(SignerError::CertificateNotFound);
     }
     let leaf = candidates
-        .find(|certificate| digest(essential.hash, certificate.der()) == essential.digest)
+        .find(|certificate| essential.hash.digest(certificate.der()) == essential.digest)
         .ok_or(SignerError::CertificateHash)?;
     if let Some((issuer, serial_number)) = essential.issuer_serial
         && (issuer, serial_number) != (leaf.issuer_der(), leaf.serial_number())

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use const_oid::ObjectIdentifier;
-use const_oid::db::rfc5912;
+use const_oid::db::{rfc5912, rfc8410};
 use der::asn1::{AnyRef, BitStringRef, ContextSpecific, IntRef, UintRef};
 use der::{Decode as _, Reader as _, Sequence, SliceReader, Tag, TagMode, TagNumber, Tagged as _};
 use sha2::{Digest as _, Sha256};
@@ -391,7 +391,8 @@ pub(crate) fn timestamp(time: Time) -> Timestamp {
         .unwrap_or(Timestamp::MAX)
 }
 
-fn key_kind(info: &SubjectPublicKeyInfoRef<'_>) -> KeyKind {
+/// The kind of a key: the closed list of those that verify anything here.
+pub(crate) fn key_kind(info: &SubjectPublicKeyInfoRef<'_>) -> KeyKind {
     let bits = info.subject_public_key.raw_bytes();
     match info.algorithm.oid {
         rfc5912::RSA_ENCRYPTION => RsaPublicKey::from_der(bits).map_or(KeyKind::Other, |key| KeyKind::Rsa {
@@ -410,6 +411,8 @@ fn key_kind(info: &SubjectPublicKeyInfoRef<'_>) -> KeyKind {
                 _ => KeyKind::Other,
             }
         }
+        // RFC 8410 §3: no parameters; §4: the 32 bytes as they are.
+        rfc8410::ID_ED_25519 if info.algorithm.parameters.is_none() && bits.len() == 32 => KeyKind::Ed25519,
         _ => KeyKind::Other,
     }
 }

@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod chain;
 pub mod distinguished_name;
 pub mod extensions;
+pub(crate) mod pem;
 pub mod revocation;
 pub mod revocation_sources;
 pub mod timestamping;

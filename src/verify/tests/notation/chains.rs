@@ -178,7 +178,7 @@ fn refuses_leaves_with_other_keys() {
     let alone = leaf().self_signed(&ed25519).unwrap();
     assert_eq!(
         Chain::check(parse(&[alone.der().to_vec()])),
-        Err(ChainError::Leaf(LeafError::Key(KeyKind::Other)))
+        Err(ChainError::Leaf(LeafError::Key(KeyKind::Ed25519)))
     );
 }
 
