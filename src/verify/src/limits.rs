@@ -349,3 +349,12 @@ pub const MAX_PREDICATE_TYPE_LENGTH: usize = 512;
 pub const MAX_FIELD_PATH_LENGTH: usize = 1024;
 /// A file with a public key, or with the certificate that it is in. RSA of 8192 bits takes 1.5 KiB.
 pub const MAX_KEY_SIZE: usize = MAX_CERTIFICATE_SIZE;
+/// A `trusted_root.json`. The public-good one has 7 KiB, GitHub's 32.
+pub const MAX_TRUSTED_ROOT_SIZE: usize = 1024 * 1024;
+
+/// JSON values of a `trusted_root.json`. GitHub's, with a chain for every intermediate of the last years, has below 1,000.
+pub const MAX_TRUSTED_ROOT_VALUES: usize = 16_384;
+
+/// Signatures on one checkpoint: the log's and its witnesses'. The library of the format's authors stops there, too
+/// (golang.org/x/mod/sumdb/note).
+pub const MAX_CHECKPOINT_SIGNATURES: usize = 100;

@@ -1,6 +1,8 @@
 //! Transparency logs: whether an entry is in a trusted log, and whether it is about this very signature.
 
-use thiserror::Error;
+mod error;
+
+pub use error::{BindingError, BodyError, CheckpointError, InclusionError, LogError, PromiseError};
 
 use super::material::{Content, LogEntry};
 use super::trusted_root::{TransparencyLog, TrustedRoot};
@@ -40,18 +42,21 @@ pub struct VerifiedEntry<'a> {
     pub integrated_at: Option<Timestamp>,
 }
 
-/// Why an entry does not count.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub enum LogError {
-    /// The trusted root has no such log: the entry is passed over.
-    #[error("the log {0} is not in the trusted root")]
-    UnknownLog(String),
-}
-
-impl LogError {
-    /// Whether the entry is only of no use, not wrong: others may suffice.
-    pub const fn is_unknown(&self) -> bool {
-        matches!(self, Self::UnknownLog(_))
+impl VerifiedEntry<'_> {
+    /// Checks that the log's key counts at every one of `times`: those that are verified for the signature, or, where
+    /// none is, the time of the judgement. [`verify`] has checked the time of a promise; an entry without one has no time
+    /// of its own, so its log's window can only be held against the others (CVE-2026-54787).
+    ///
+    /// # Errors
+    ///
+    /// When it does not, or when there is no time.
+    pub fn check_window(&self, times: &[Timestamp]) -> Result<(), LogError> {
+        let window = self.log.window;
+        match times.iter().find(|at| !window.contains(**at)) {
+            Some(at) => Err(LogError::OutsideWindow { at: *at, window }),
+            None if times.is_empty() => Err(LogError::NoTime),
+            None => Ok(()),
+        }
     }
 }
 
@@ -63,5 +68,5 @@ impl LogError {
 /// When anything of it does not hold.
 pub fn verify<'a>(entry: &LogEntry, logged: &Logged<'_>, root: &'a TrustedRoot) -> Result<VerifiedEntry<'a>, LogError> {
     let _ = (logged, root);
-    Err(LogError::UnknownLog(crate::digest::hex(&entry.log_id)))
+    Err(LogError::UnknownLog(crate::digest::hex(&entry.log_id).into()))
 }
