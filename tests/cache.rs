@@ -86,7 +86,7 @@ fn signature(subject: &Descriptor, seed: u64, size: usize) -> Signature {
     });
     let json: Arc<[u8]> = serde_json::to_vec(&json).unwrap().into();
     let manifest = SignatureManifest::open(&descriptor(MediaType::OCI_MANIFEST, &json), json).unwrap();
-    Signature::new(manifest, envelope.into()).unwrap()
+    Signature::new(manifest.into(), 0, envelope.into()).unwrap()
 }
 
 /// What these tests store for an image.

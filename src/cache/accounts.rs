@@ -106,6 +106,7 @@ mod tests {
         };
         let entry = |envelope: &&str| SignatureEntry {
             manifest: descriptor(&format!("manifest of {envelope}")),
+            position: 0,
             envelope: Digest::sha256(envelope.as_bytes()),
             envelope_size: 100,
         };

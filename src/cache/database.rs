@@ -7,7 +7,7 @@
 //! own can panic unseen, nor hold a damaged database open for ever. Nothing calls fsync, on purpose: what a power cut
 //! takes is fetched again.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +34,9 @@ const USES_BETWEEN_WRITES: u64 = 4096;
 
 /// How long a damaged or full store may take to let go of its files.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The manifests that were proved, or found not to be, while one image was read.
+type Manifests = HashMap<Descriptor, Option<Arc<SignatureManifest>>>;
 
 /// Why an operation failed.
 #[derive(Clone, Debug)]
@@ -220,22 +223,30 @@ impl Opened {
         Ok(value.and_then(|value| decode_blob(&value).ok().map(Arc::from)))
     }
 
-    /// Proves one signature from its blobs.
-    fn prove(&self, entry: &SignatureEntry) -> Result<Option<Signature>, Failure> {
-        let [(manifest, _), (envelope, _)] = entry.blobs();
-        let Some(json) = self.blob(manifest)? else {
+    /// Proves one signature from its blobs. `manifests` are those that were proved before: one may carry many signatures.
+    fn prove(&self, entry: &SignatureEntry, manifests: &mut Manifests) -> Result<Option<Signature>, Failure> {
+        let [(manifest_key, _), (envelope, _)] = entry.blobs();
+        let manifest = match manifests.get(&entry.manifest) {
+            Some(known) => known.clone(),
+            None => {
+                let json = self.blob(manifest_key)?;
+                let opened = json.and_then(|json| SignatureManifest::open(&entry.manifest, json).ok());
+                let opened = opened.map(Arc::new);
+                manifests.insert(entry.manifest.clone(), opened.clone());
+                opened
+            }
+        };
+        let describes = |manifest: &Arc<SignatureManifest>| {
+            let layer = manifest.layers().get(entry.position);
+            layer.is_some_and(|layer| layer.descriptor.digest == entry.envelope)
+        };
+        let Some(manifest) = manifest.filter(describes) else {
             return Ok(None);
         };
-        let Ok(manifest) = SignatureManifest::open(&entry.manifest, json) else {
-            return Ok(None);
-        };
-        if manifest.envelope().digest != entry.envelope {
-            return Ok(None);
-        }
         let Some(bytes) = self.blob(envelope)? else {
             return Ok(None);
         };
-        Ok(Signature::new(manifest, bytes).ok())
+        Ok(Signature::new(manifest, entry.position, bytes).ok())
     }
 
     pub(super) fn load(&mut self, image: &Image) -> Result<Found, Failure> {
@@ -261,8 +272,9 @@ impl Opened {
         };
         let mut found = Found::default();
         let mut proven = Vec::with_capacity(record.signatures.len());
+        let mut manifests = Manifests::new();
         for entry in record.signatures {
-            match self.prove(&entry)? {
+            match self.prove(&entry, &mut manifests)? {
                 Some(signature) => {
                     found.signatures.push(signature);
                     proven.push(entry);
@@ -298,15 +310,18 @@ impl Opened {
         };
         let mut kept: Vec<&Signature> = Vec::new();
         let mut names = HashSet::new();
-        let mut size = 0;
+        let mut blobs = HashMap::new();
         // The first ones are kept: the caller puts first what was good.
         for signature in signatures {
-            if kept.len() < MAX_SIGNATURES
-                && size + signature.size() <= MAX_VERIFICATION_MEMORY
-                && names.insert(signature.manifest().digest())
-            {
-                size += signature.size();
-                record.signatures.push(SignatureEntry::new(signature));
+            if kept.len() >= MAX_SIGNATURES || !names.insert(signature.id()) {
+                continue;
+            }
+            let entry = SignatureEntry::new(signature);
+            let mut with = blobs.clone();
+            with.extend(entry.blobs());
+            if with.values().sum::<u64>() <= MAX_VERIFICATION_MEMORY as u64 {
+                blobs = with;
+                record.signatures.push(entry);
                 kept.push(signature);
             }
         }
@@ -322,12 +337,16 @@ impl Opened {
         self.writable()?;
         let bytes = record.encode().map_err(damaged)?;
         let mut batch = sled::Batch::default();
+        let mut seen = HashSet::new();
         for (entry, signature) in record.signatures.iter().zip(signatures) {
             let [(manifest, _), (envelope, _)] = entry.blobs();
             for (key, content) in [
                 (manifest, signature.manifest().json()),
                 (envelope, signature.envelope()),
             ] {
+                if !seen.insert(key) {
+                    continue;
+                }
                 // Read first: another image may share it, and what is on disk may be damaged.
                 if self.blob(key)?.as_ref() != Some(content) {
                     let blob = encode_blob(content).map_err(damaged)?;

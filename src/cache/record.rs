@@ -11,6 +11,8 @@
 //! digest describes. Neither proves that a record is the newest: sled can return older ones after damage. An older list
 //! names older evidence, which is judged like any other.
 
+use std::collections::HashMap;
+
 use assay_verify::Timestamp;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
@@ -22,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Changes with the layout of any record. Records of another version are not read.
-const FORMAT_VERSION: u8 = 1;
+const FORMAT_VERSION: u8 = 2;
 
 const HEADER_LENGTH: usize = 6;
 
@@ -98,10 +100,11 @@ pub(super) struct ImageRecord {
     pub(super) signatures: Vec<SignatureEntry>,
 }
 
-/// One signature: its manifest, and the envelope that the manifest describes.
+/// One signature: its manifest, which of the manifest's signatures it is, and the blob that the manifest describes there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SignatureEntry {
     pub(super) manifest: Descriptor,
+    pub(super) position: usize,
     pub(super) envelope: Digest,
     pub(super) envelope_size: u64,
 }
@@ -115,8 +118,9 @@ impl SignatureEntry {
                 digest: manifest.digest().clone(),
                 size: manifest.json().len() as u64,
             },
-            envelope: manifest.envelope().digest.clone(),
-            envelope_size: manifest.envelope().size,
+            position: signature.position(),
+            envelope: signature.layer().descriptor.digest.clone(),
+            envelope_size: signature.layer().descriptor.size,
         }
     }
 
@@ -162,6 +166,7 @@ struct WireSignature {
     media_type: String,
     manifest: String,
     manifest_size: u64,
+    position: usize,
     envelope: String,
     envelope_size: u64,
 }
@@ -236,8 +241,9 @@ impl ImageRecord {
                 .map(WireSignature::parse)
                 .collect::<Option<_>>()?,
         };
-        let size = |entry: &SignatureEntry| entry.manifest.size.saturating_add(entry.envelope_size);
-        let total = record.signatures.iter().map(size).fold(0, u64::saturating_add);
+        // A manifest is there once, however many of its signatures are listed.
+        let blobs: HashMap<_, _> = record.signatures.iter().flat_map(SignatureEntry::blobs).collect();
+        let total = blobs.into_values().fold(0, u64::saturating_add);
         (total <= MAX_VERIFICATION_MEMORY as u64).then_some(record)
     }
 }
@@ -248,6 +254,7 @@ impl From<&SignatureEntry> for WireSignature {
             media_type: entry.manifest.media_type.to_string(),
             manifest: entry.manifest.digest.to_string(),
             manifest_size: entry.manifest.size,
+            position: entry.position,
             envelope: entry.envelope.to_string(),
             envelope_size: entry.envelope_size,
         }
@@ -262,6 +269,7 @@ impl WireSignature {
                 digest: self.manifest.parse().ok()?,
                 size: self.manifest_size,
             },
+            position: self.position,
             envelope: self.envelope.parse().ok()?,
             envelope_size: self.envelope_size,
         })
@@ -327,6 +335,7 @@ mod tests {
             used: 7,
             signatures: vec![SignatureEntry {
                 manifest: descriptor("manifest"),
+                position: 3,
                 envelope: Digest::sha256(b"envelope"),
                 envelope_size: 8,
             }],
@@ -371,8 +380,8 @@ mod tests {
     fn recognises_another_format_version_and_kind() {
         let key = record().key();
         let mut bytes = record().encode().unwrap();
-        bytes[0] = 2;
-        assert_eq!(ImageRecord::decode(key, &bytes), Err(RecordError::Version(2)));
+        bytes[0] = 1;
+        assert_eq!(ImageRecord::decode(key, &bytes), Err(RecordError::Version(1)));
         assert_eq!(
             ImageRecord::decode(key, &encode_blob(b"{}").unwrap()),
             Err(RecordError::Kind)

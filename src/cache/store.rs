@@ -506,7 +506,7 @@ mod tests {
             MediaType::OCI_MANIFEST
         );
         let manifest = SignatureManifest::open(&describe(json.as_bytes()), json.into_bytes().into()).unwrap();
-        vec![Signature::new(manifest, envelope.into()).unwrap()]
+        vec![Signature::new(manifest.into(), 0, envelope.into()).unwrap()]
     }
 
     fn fill(store: &mut Store, images: std::ops::Range<usize>) {

@@ -543,7 +543,10 @@ async fn open(
         manifest => manifest?,
     };
 
-    let envelope = manifest.envelope().clone();
+    let Some(layer) = manifest.layers().first() else {
+        return Err(NotASignature::NoSuchLayer(0).into());
+    };
+    let envelope = layer.descriptor.clone();
     let request = Request {
         purpose: Purpose::Blob,
         url: registry.url(repository, "blobs", &envelope.digest.to_string())?,
@@ -561,7 +564,7 @@ async fn open(
         Err(error) => return Err(error.into()),
     };
     lease.merge(found.lease);
-    match Signature::new(manifest, found.body.into()) {
+    match Signature::new(manifest.into(), 0, found.body.into()) {
         Ok(signature) => Ok((signature, lease)),
         Err(NotASignature::WrongEnvelope(digest)) => Err(wrong_bytes(registry, digest)),
         Err(other) => Err(other.into()),

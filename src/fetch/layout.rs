@@ -304,7 +304,10 @@ impl Layout {
             Ok(manifest) => manifest,
             Err(reason) => return Ok(Some(Err(reason.into()))),
         };
-        let digest = manifest.envelope().digest.clone();
+        let Some(layer) = manifest.layers().first() else {
+            return Ok(None);
+        };
+        let digest = layer.descriptor.digest.clone();
         let envelope = match self.blob(&digest, MAX_ENVELOPE_SIZE) {
             Ok(Some(envelope)) => envelope,
             Ok(None) => return Ok(Some(Err(SkipReason::Missing(digest)))),
@@ -314,7 +317,7 @@ impl Layout {
             Err(error) => return Err(error),
         };
         Ok(Some(
-            Signature::new(manifest, Arc::from(envelope)).map_err(SkipReason::from),
+            Signature::new(manifest.into(), 0, Arc::from(envelope)).map_err(SkipReason::from),
         ))
     }
 
@@ -567,7 +570,7 @@ mod tests {
                     found
                         .signatures
                         .iter()
-                        .all(|signature| *signature.manifest().subject() == descriptor)
+                        .all(|signature| signature.manifest().subject() == Some(&descriptor))
                 );
             }
         }
@@ -606,7 +609,7 @@ mod tests {
 
     fn envelope_file(layout: &tempfile::TempDir) -> PathBuf {
         let found = Layout::open(layout.path()).unwrap().signatures(&subject()).unwrap();
-        let digest = &found.signatures[0].manifest().envelope().digest;
+        let digest = &found.signatures[0].layer().descriptor.digest;
         layout.path().join("blobs/sha256").join(digest.hex())
     }
 

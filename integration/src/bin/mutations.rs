@@ -63,7 +63,11 @@ fn run() -> Result<usize> {
     let tree = copy()?;
     for package in packages(&list) {
         let output = cargo(&tree, &["test", "--package", &package, "--no-run", "--quiet"])?;
-        ensure!(output.status.success(), "{package} does not build without mutations:\n{}", text(&output));
+        ensure!(
+            output.status.success(),
+            "{package} does not build without mutations:\n{}",
+            text(&output)
+        );
     }
     let mut survivors = 0;
     for mutation in &list.mutation {
@@ -73,7 +77,11 @@ fn run() -> Result<usize> {
         println!("{word:<12} {:>4} s  {}", started.elapsed().as_secs(), mutation.name);
         survivors += usize::from(!noticed);
     }
-    println!("{} mutations, {} noticed", list.mutation.len(), list.mutation.len() - survivors);
+    println!(
+        "{} mutations, {} noticed",
+        list.mutation.len(),
+        list.mutation.len() - survivors
+    );
     Ok(survivors)
 }
 

@@ -55,7 +55,7 @@ fn signature(envelope: &Arc<[u8]>, image: &Descriptor, number: usize) -> Signatu
         size: json.len() as u64,
     };
     let manifest = SignatureManifest::open(&descriptor, json.as_bytes().into()).unwrap();
-    Signature::new(manifest, envelope.clone()).unwrap()
+    Signature::new(manifest.into(), 0, envelope.clone()).unwrap()
 }
 
 #[test]

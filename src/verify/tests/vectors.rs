@@ -213,8 +213,8 @@ fn layout(name: &str) -> Layout {
         } else if entry.descriptor.media_type != media_type {
             let json: Arc<[u8]> = blob(&entry.descriptor.digest.to_string()).into();
             let opened = SignatureManifest::open(&entry.descriptor, json).and_then(|manifest| {
-                let envelope = blob(&manifest.envelope().digest.to_string());
-                Signature::new(manifest, envelope.into())
+                let envelope = blob(&manifest.layers()[0].descriptor.digest.to_string());
+                Signature::new(manifest.into(), 0, envelope.into())
             });
             match opened {
                 Ok(signature) => signatures.push(signature),
@@ -223,7 +223,7 @@ fn layout(name: &str) -> Layout {
         }
     }
     // The layouts for inspection have no tag: the image is what their signature refers to.
-    let image = image.unwrap_or_else(|| signatures[0].manifest().subject().clone());
+    let image = image.unwrap_or_else(|| signatures[0].manifest().subject().unwrap().clone());
     Layout {
         image,
         signatures,

@@ -208,14 +208,6 @@ pub enum Failure {
         /// How many there may be.
         limit: usize,
     },
-    /// The log's key does not count at the time of the signature.
-    #[error("the log {log} is not trusted at {at}")]
-    LogNotTrusted {
-        /// The log.
-        log: Box<str>,
-        /// When.
-        at: Timestamp,
-    },
     /// A verified time lies in the future.
     #[error("it was signed in the future: at {at}, and it is {now}")]
     Future {
@@ -283,7 +275,7 @@ impl Failure {
             Self::OtherPredicate { .. } => Code::AttestationMissing,
             Self::OtherSubject { .. } => Code::SubjectMismatch,
             Self::NoKey(_) | Self::NoCertificate => Code::UntrustedSigner,
-            Self::Log(_) | Self::DuplicateEntry(_) | Self::LogNotTrusted { .. } => Code::LogEntryInvalid,
+            Self::Log(_) | Self::DuplicateEntry(_) => Code::LogEntryInvalid,
             Self::TooMany { .. } => Code::LimitExceeded,
             Self::Future { .. } => Code::TimestampInvalid,
             Self::Certificate(error) => error.code(),
@@ -890,17 +882,11 @@ fn times(
     }
     for entry in logs.iter().filter(|entry| entry.integrated_at.is_none()) {
         // Without any verified time, the log has to be trusted now.
-        let moments = if times.is_empty() {
+        entry.check_window(if times.is_empty() {
             std::slice::from_ref(&now)
         } else {
             &times
-        };
-        if let Some(at) = moments.iter().find(|at| !entry.log.window.contains(**at)) {
-            return Err(Failure::LogNotTrusted {
-                log: entry.log.base_url.clone(),
-                at: *at,
-            });
-        }
+        })?;
     }
     match (times.is_empty(), asked.authority.evidence.verified_time) {
         (false, _) => Ok(Times::Verified(times)),

@@ -399,7 +399,7 @@ pub(crate) fn evidence(media_type: &str, envelope: &[u8], subject: &Descriptor) 
         size: json.len() as u64,
     };
     let manifest = SignatureManifest::open(&descriptor, json).unwrap();
-    Signature::new(manifest, envelope.into()).unwrap()
+    Signature::new(manifest.into(), 0, envelope.into()).unwrap()
 }
 
 /// The chain of most tests: a leaf and a root.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
-use assay_verify::evidence::{NotASignature, SignatureManifest};
-use assay_verify::limits::{MAX_ATTRIBUTES, MAX_ENVELOPE_SIZE, MAX_REFERRERS};
+use assay_verify::evidence::{NotASignature, SignatureFormat, SignatureManifest};
+use assay_verify::limits::{MAX_ATTRIBUTES, MAX_REFERRERS, MAX_SIGNATURE_LAYERS};
 use assay_verify::manifest::{Index, Manifest};
 
 use crate::{Target, seeds, shown};
@@ -73,6 +73,7 @@ pub fn check(input: &[u8]) -> String {
                 manifest
                     .layers
                     .iter()
+                    .map(|layer| &layer.descriptor)
                     .chain(&manifest.subject)
                     .for_each(super::descriptor::again);
                 read.push(media_type.clone());
@@ -123,7 +124,12 @@ fn signature(media_type: MediaType, input: &[u8]) -> String {
     };
     let opened = SignatureManifest::open(&descriptor, Arc::clone(&json));
     if let Ok(opened) = &opened {
-        assert!(opened.envelope().size <= MAX_ENVELOPE_SIZE as u64);
+        assert!((1..=MAX_SIGNATURE_LAYERS).contains(&opened.layers().len()));
+        let alone = |format| matches!(format, SignatureFormat::Notation | SignatureFormat::Bundle);
+        if let Some(layer) = opened.layers().iter().find(|layer| alone(layer.format)) {
+            assert!(opened.layers().len() == 1 && opened.subject().is_some());
+            assert!(layer.descriptor.size <= layer.format.max_size() as u64);
+        }
         descriptor.digest = Digest::sha256(&[input, b" "].concat());
         let other = SignatureManifest::open(&descriptor, json);
         assert_eq!(other, Err(NotASignature::WrongBytes(descriptor.digest)));
