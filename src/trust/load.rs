@@ -66,7 +66,8 @@ pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
             path: path.to_owned(),
             document,
             loaded_at: now,
-            authorities,
+            notation: authorities,
+            cosign: BTreeMap::new(),
             revocation: Arc::new(revocation),
             warnings: diagnostics,
         }),
@@ -224,6 +225,13 @@ impl Loader {
                 let folder = self.base.join(&**folder);
                 let trust_policy = self.read_trust_policy(&folder, name)?;
                 (folder, trust_policy)
+            }
+            AuthoritySource::Cosign(_) => {
+                self.diagnostics.push(Diagnostic::error(
+                    &shown(policy),
+                    format!("authority {name}: the files of the type cosign are not read"),
+                ));
+                return None;
             }
         };
         let needed_by = format!("{}:{} (authority {name})", shown(policy), document.place.line);

@@ -15,6 +15,7 @@ use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::TrustStores;
 use assay_verify::policy::{AuthorityName, Policy};
 use assay_verify::reference::Repository;
+use assay_verify::sigstore::authority::Authority;
 use assay_verify::x509::revocation::LocalRevocation;
 
 /// A Notary Project authority with its files.
@@ -55,8 +56,10 @@ pub struct TrustSnapshot {
     pub document: String,
     /// When it was read.
     pub loaded_at: Timestamp,
-    /// The authorities. Every authority of the policy is here.
-    pub authorities: BTreeMap<AuthorityName, NotationAuthority>,
+    /// The Notary Project authorities. Every authority of the policy is here or in `cosign`.
+    pub notation: BTreeMap<AuthorityName, NotationAuthority>,
+    /// The authorities of the type cosign.
+    pub cosign: BTreeMap<AuthorityName, Arc<Authority>>,
     /// CRLs and OCSP responses from files, for nodes that cannot reach a certificate authority.
     pub revocation: Arc<LocalRevocation>,
     /// What is valid and probably not meant.
@@ -70,9 +73,14 @@ impl TrustSnapshot {
         self.fingerprint.hex().get(..12).unwrap_or_default()
     }
 
+    /// An authority of the type cosign.
+    pub fn cosign(&self, authority: &AuthorityName) -> Option<&Arc<Authority>> {
+        self.cosign.get(authority)
+    }
+
     /// What an authority asks of signatures on images of a repository.
     pub fn terms(&self, authority: &AuthorityName, repository: &Repository) -> AuthorityTerms<'_> {
-        let Some(authority) = self.authorities.get(authority) else {
+        let Some(authority) = self.notation.get(authority) else {
             return AuthorityTerms::NotApplicable {
                 reason: "the policy has no such authority",
             };

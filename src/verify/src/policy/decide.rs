@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::document::{Effect, Policy, Requirement, Rule, Unmatched};
+use super::document::{Effect, Policy, Requirements, Rule, Unmatched};
 use crate::digest::Digest;
 use crate::reference::Repository;
 use crate::untrusted::Untrusted;
@@ -27,7 +27,7 @@ pub enum Decision<'a> {
         /// The rule.
         rule: &'a Rule,
         /// What it asks for.
-        requirement: &'a Requirement,
+        requirements: &'a Requirements,
     },
     /// No rule is for the image.
     Unmatched(Unmatched),
@@ -84,9 +84,9 @@ impl Rule {
             Effect::Require { admit_digests, .. } if admit_digests.contains(digest) => {
                 Decision::AdmitDigest { rule: self }
             }
-            Effect::Require { requirement, .. } => Decision::Require {
+            Effect::Require { requirements, .. } => Decision::Require {
                 rule: self,
-                requirement,
+                requirements,
             },
         }
     }
@@ -105,7 +105,10 @@ mod tests {
         match policy.decide(&image.parse().unwrap(), &Digest::sha256(content)) {
             Decision::AdmitDigest { rule } => format!("admit {}", rule.name()),
             Decision::Deny { rule, reason } => format!("deny {}: {reason}", rule.name()),
-            Decision::Require { rule, requirement } => format!("require {} {}", rule.name(), requirement.needed()),
+            Decision::Require { rule, requirements } => {
+                let needed = requirements.signatures().map_or(0, |one| one.needed());
+                format!("require {} {needed}", rule.name())
+            }
             Decision::Unmatched(unmatched) => format!("unmatched {unmatched:?}"),
         }
     }

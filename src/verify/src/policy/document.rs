@@ -10,8 +10,10 @@ use std::str::FromStr;
 use thiserror::Error;
 
 use super::conditions::{self, Conditions};
+use super::cosign::CosignDocument;
 use super::pattern::Pattern;
 use super::reachability::{Unreachable, unreachable};
+use crate::attestation::AttestationRequirement;
 use crate::digest::Digest;
 use crate::document::{Diagnostic, Entry, Node, Place, Report, Table, Value, parse_toml, quoted};
 use crate::limits::{MAX_LIST_LENGTH, MAX_PATTERN_COMPARISONS, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE, MAX_RULES};
@@ -84,7 +86,7 @@ pub enum Effect {
     /// Admitted with evidence.
     Require {
         /// The evidence.
-        requirement: Requirement,
+        requirements: Requirements,
         /// Digests that need none.
         admit_digests: BTreeSet<Digest>,
         /// What is asked of every signature.
@@ -95,6 +97,13 @@ pub enum Effect {
         /// its verification.
         accept_unverified: bool,
     },
+}
+
+/// The evidence that a rule asks for: signatures, attestations, or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Requirements {
+    signatures: Option<Requirement>,
+    attestations: Vec<AttestationRequirement>,
 }
 
 /// Which authorities have to vouch for an image: at least one of at least one.
@@ -131,6 +140,8 @@ pub enum AuthoritySource {
     Notation(Statement),
     /// A standard Notation configuration folder, relative to the folder of the policy.
     NotationFolder(Box<str>),
+    /// What cosign signs: keys or identities.
+    Cosign(Box<CosignDocument>),
 }
 
 impl Policy {
@@ -221,6 +232,32 @@ impl Rule {
                 ..
             }
         )
+    }
+}
+
+impl Requirements {
+    /// Both. Nothing where neither asks for anything: no evidence is no requirement.
+    pub fn new(signatures: Option<Requirement>, attestations: Vec<AttestationRequirement>) -> Option<Self> {
+        (signatures.is_some() || !attestations.is_empty()).then_some(Self {
+            signatures,
+            attestations,
+        })
+    }
+
+    /// Which authorities have to have signed the image, where any has to.
+    pub fn signatures(&self) -> Option<&Requirement> {
+        self.signatures.as_ref()
+    }
+
+    /// The attestations, each of which has to be there.
+    pub fn attestations(&self) -> &[AttestationRequirement] {
+        &self.attestations
+    }
+
+    /// Every authority that has a part in it.
+    pub fn authorities(&self) -> impl Iterator<Item = &AuthorityName> {
+        let signers = self.signatures.iter().flat_map(Requirement::authorities);
+        signers.chain(self.attestations.iter().map(AttestationRequirement::authority))
     }
 }
 
@@ -650,7 +687,7 @@ fn read_effect(
         }
         (None, Some(digests)) => Some(Effect::AdmitDigests(digests.into_iter().collect())),
         (Some(requirement), digests) => Some(Effect::Require {
-            requirement: requirement?,
+            requirements: Requirements::new(Some(requirement?), Vec::new())?,
             admit_digests: digests.unwrap_or_default().into_iter().collect(),
             conditions: conditions?,
             accept_platform_signatures: accept_platform_signatures?,
@@ -883,7 +920,7 @@ fn warn(
     let used: BTreeSet<&AuthorityName> = rules
         .iter()
         .filter_map(|rule| match &rule.effect {
-            Effect::Require { requirement, .. } => Some(requirement.authorities()),
+            Effect::Require { requirements, .. } => Some(requirements.authorities()),
             Effect::AdmitDigests(_) | Effect::Deny(_) => None,
         })
         .flatten()

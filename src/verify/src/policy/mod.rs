@@ -1,9 +1,11 @@
 //! The policy: which images are admitted under which conditions.
 //!
 //! [`document`] reads the TOML document into types, [`pattern`] says which repositories a rule is for, and [`decide`]
-//! finds the rule of an image. [`conditions`] are what a rule asks of every signature. Whether the evidence that a rule asks for is there is not decided here.
+//! finds the rule of an image. [`conditions`] are what a rule asks of every signature. Whether the evidence that a rule asks for
+//! is there is not decided here.
 
 pub mod conditions;
+pub mod cosign;
 pub mod decide;
 pub mod document;
 pub mod pattern;
@@ -11,8 +13,10 @@ pub mod pattern;
 mod reachability;
 
 pub use conditions::Conditions;
+pub use cosign::CosignDocument;
 pub use decide::{Decision, DenyReason};
 pub use document::{
-    AuthorityDocument, AuthorityName, AuthoritySource, Effect, Mode, Parsed, Policy, Requirement, Rule, Unmatched,
+    AuthorityDocument, AuthorityName, AuthoritySource, Effect, Mode, Parsed, Policy, Requirement, Requirements, Rule,
+    Unmatched,
 };
 pub use pattern::Pattern;

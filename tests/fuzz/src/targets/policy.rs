@@ -103,12 +103,14 @@ pub fn check(input: &[u8]) -> String {
                 rule.images().is_some_and(|images| !images.is_empty())
                     || rule.digests().is_some_and(|digests| !digests.is_empty())
             );
-            if let Effect::Require { requirement, .. } = rule.effect() {
-                assert!((1..=requirement.authorities().len()).contains(&requirement.needed()));
+            if let Effect::Require { requirements, .. } = rule.effect() {
+                if let Some(signatures) = requirements.signatures() {
+                    assert!((1..=signatures.authorities().len()).contains(&signatures.needed()));
+                }
+                assert!(requirements.signatures().is_some() || !requirements.attestations().is_empty());
                 assert!(
-                    requirement
+                    requirements
                         .authorities()
-                        .iter()
                         .all(|name| policy.authorities().contains_key(name))
                 );
             }

@@ -116,9 +116,10 @@ deny = "withdrawn after incident 4711"
     assert_eq!(conditions.without_grace().revocation_grace, Duration::ZERO);
     assert!(production.accepts_platform_signatures());
     assert!(production.accepts_unverified());
-    let Effect::Require { requirement, .. } = production.effect() else {
+    let Effect::Require { requirements, .. } = production.effect() else {
         panic!("{production:?}");
     };
+    let requirement = requirements.signatures().unwrap();
     assert_eq!(requirement.needed(), 1);
     assert_eq!(requirement.authorities().len(), 2);
     assert!(!policy.rules()[0].accepts_unverified());
@@ -135,7 +136,7 @@ fn all_needs_all_and_any_needs_one() {
              [[rule]]\nname = \"r\"\nimages = [\"**\"]\nrequire = {require}\n"
         );
         match Policy::parse("p", &text).policy.unwrap().rules()[0].effect() {
-            Effect::Require { requirement, .. } => requirement.needed(),
+            Effect::Require { requirements, .. } => requirements.signatures().map_or(0, Requirement::needed),
             other => panic!("{other:?}"),
         }
     };
