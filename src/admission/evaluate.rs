@@ -8,7 +8,9 @@ use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
 use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
-use assay_verify::judge::{self, AuthorityReport, Findings, Judgement, Permit, Progress, Requirement, Subject};
+use assay_verify::judge::{
+    self, AttestationAsked, AuthorityReport, Findings, Judgement, Permit, Progress, Requirement, Subject,
+};
 use assay_verify::limits::{DENIAL_LIFETIME, GATHER_DEADLINE, MAX_QUERIES, MAX_VERDICT_LIFETIME};
 use assay_verify::notation::steps;
 use assay_verify::platform::NodePlatform;
@@ -147,7 +149,7 @@ async fn platforms(
         }
         let gathered = gather(world, snapshot, rule, &question, now).await;
         match gathered.judgement {
-            Judgement::Admit(permit) => permits.push(permit),
+            Judgement::Admit(permit) => permits.push(*permit),
             _ => {
                 return conclude(snapshot, rule, gathered, now)
                     .explained(|reason| format!("the index is not signed, nor its child {}: {reason}", child.digest));
@@ -155,7 +157,7 @@ async fn platforms(
         }
     }
     let judgement = match Permit::of_every_child(&children, &permits) {
-        Some(permit) => Judgement::Admit(permit),
+        Some(permit) => Judgement::Admit(Box::new(permit)),
         None => index.judgement,
     };
     let whole = Gathered {
@@ -281,7 +283,7 @@ impl<'w> Judging<'w> {
 
     /// Whether the judgement rests on a signature so far, or may once the world has answered.
     fn rests_on(&self, signature: &Signature) -> bool {
-        self.findings.rests_on(signature.manifest().digest())
+        self.findings.rests_on(&signature.id())
     }
 
     /// Judges more signatures, and asks the world for what they lack. Returns whether there are enough good ones now.
@@ -383,17 +385,26 @@ impl Arguments {
     fn with_requirement<T>(&self, seen: Seen, use_it: impl FnOnce(&Requirement<'_>) -> T) -> T {
         // A rule without a requirement demands nothing, and nothing is never enough.
         let asked = match self.rule.effect() {
-            Effect::Require { requirement, .. } => Some(requirement),
+            Effect::Require { requirements, .. } => Some(requirements),
             _ => None,
         };
-        let names = asked.map(policy::Requirement::authorities).unwrap_or_default();
-        let authorities: Vec<_> = names
+        let terms = |name| self.snapshot.terms(name, &self.question.repository);
+        let signatures = asked.and_then(policy::Requirements::signatures);
+        let names = signatures.map(policy::Requirement::authorities).unwrap_or_default();
+        let authorities: Vec<_> = names.iter().map(|name| (name.as_str(), terms(name))).collect();
+        let attestations = asked.map(policy::Requirements::attestations).unwrap_or_default();
+        let attestations: Vec<_> = attestations
             .iter()
-            .map(|name| (name.as_str(), self.snapshot.terms(name, &self.question.repository)))
+            .map(|requirement| AttestationAsked {
+                authority: requirement.authority().as_str(),
+                terms: terms(requirement.authority()),
+                requirement,
+            })
             .collect();
         use_it(&Requirement {
-            needed: asked.map_or(0, policy::Requirement::needed),
+            needed: signatures.map_or(0, policy::Requirement::needed),
             authorities: &authorities,
+            attestations: &attestations,
             accept_unverified: self.rule.accepts_unverified(),
             conditions: match seen {
                 Seen::Before => self.rule.conditions().unwrap_or(&self.without_grace),
@@ -456,7 +467,7 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
             // The verdict is remembered, by the thousand; what was found is told once.
             let authorities = permit.take_reports();
             (
-                Outcome::Admit(Ground::Evidence(Arc::new(permit))),
+                Outcome::Admit(Ground::Evidence(Arc::from(permit))),
                 authorities,
                 interval,
             )

@@ -14,9 +14,11 @@ pub mod events;
 mod pipeline;
 mod question;
 pub mod respondents;
+mod tree;
 mod verdict;
 
 pub use evaluate::{Explanation, offline};
 pub use pipeline::{Admission, CacheState, Clock, Decision, Statistics};
 pub use question::{Hook, Question, QuestionError};
+pub use tree::{Tree, TreeEntry, describe};
 pub use verdict::{Denial, Ground, Outcome, Verdict};

@@ -22,11 +22,12 @@ use super::evaluate::{self, Evaluation, Explanation};
 use super::events;
 use super::question::{Hook, Question, QuestionError};
 use super::respondents::Respondents;
+use super::tree::{self, Tree};
 use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::cache::evidence::{EvidenceStore, NotStored};
 use crate::cache::single_flight::{Flight, FlightError, SingleFlight};
 use crate::cache::verdicts::{VerdictCache, VerdictKey};
-use crate::fetch::Client;
+use crate::fetch::{Client, FetchError};
 use crate::trust::{TrustSnapshot, TrustState};
 
 /// What a flight brings home.
@@ -197,6 +198,16 @@ impl Admission {
                     .explanation
             }
         }
+    }
+
+    /// Everything that hangs on an image, with who signed it. It decides nothing.
+    ///
+    /// # Errors
+    ///
+    /// When nothing could be looked at.
+    pub async fn tree(&self, question: &Question) -> Result<Tree, FetchError> {
+        let now = (self.inner.clock)();
+        tree::gather(&self.inner, self.inner.trust.current(), question, now).await
     }
 
     /// Reads policy and trust material again, and says what came of it. Blocks on the disk. Returns whether what is on

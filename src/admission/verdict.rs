@@ -133,6 +133,11 @@ impl Verdict {
 fn granted(permit: &Permit) -> String {
     let grant = |grant: &Grant| match &grant.by {
         GrantedBy::Signature { identity, .. } => format!("{}: signed by {identity}", grant.authority),
+        GrantedBy::Attestation {
+            identity,
+            predicate_type,
+            ..
+        } => format!("{}: {predicate_type} attested by {identity}", grant.authority),
         GrantedBy::UnauthenticatedSignature { .. } => format!("{}: signed by an unverified signer", grant.authority),
         GrantedBy::Nothing => format!("{}: not verified", grant.authority),
     };

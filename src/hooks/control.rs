@@ -5,17 +5,20 @@ use std::sync::atomic::Ordering;
 use assay_proto::v1 as proto;
 use assay_proto::v1::control_server::Control;
 use assay_verify::Timestamp;
-use assay_verify::judge::{AuthorityReport, Finding};
+use assay_verify::evidence::{SignatureFormat, SignatureId};
+use assay_verify::judge::{AttestationJudgement, AuthorityReport, Finding, NotAttested};
 use assay_verify::limits::GATHER_DEADLINE;
 use assay_verify::notation::signature::{SignatureJudgement, StepOutcome, StepReport};
 use assay_verify::reference::Reference;
+use assay_verify::sigstore::report;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::verifier::response;
 use crate::admission::answers::FailingQuery;
-use crate::admission::{Admission, CacheState, Decision, Explanation, Hook, Outcome, Question};
+use crate::admission::{Admission, CacheState, Decision, Explanation, Hook, Outcome, Question, Tree, TreeEntry};
+use crate::fetch::FetchError;
 use crate::trust::TrustState;
 
 /// Answers assayctl.
@@ -49,6 +52,22 @@ impl ControlService {
             damaged_stores: evidence.damaged_stores,
             evicted: evidence.evicted,
         }
+    }
+
+    /// What a reference names now. A tag is resolved for whoever looks, never for a decision.
+    async fn resolve(&self, text: &str) -> Result<(Reference, Question), Status> {
+        let reference: Reference = text
+            .parse()
+            .map_err(|error| Status::invalid_argument(format!("{error}")))?;
+        let registries = self.admission.registries();
+        let budget = registries.budget(Instant::now() + GATHER_DEADLINE);
+        let descriptor = registries.resolve(&reference, &budget).await.map_err(unavailable)?;
+        let question = Question {
+            repository: reference.repository.clone(),
+            descriptor,
+            hook: Hook::Control,
+        };
+        Ok((reference, question))
     }
 
     fn revocation(&self) -> proto::RevocationStatus {
@@ -124,23 +143,15 @@ impl Control for ControlService {
         &self,
         request: Request<proto::ExplainRequest>,
     ) -> Result<Response<proto::ExplainResponse>, Status> {
-        let text = request.into_inner().reference;
-        let reference: Reference = text
-            .parse()
-            .map_err(|error| Status::invalid_argument(format!("{error}")))?;
-        let registries = self.admission.registries();
-        let budget = registries.budget(Instant::now() + GATHER_DEADLINE);
-        let descriptor = registries
-            .resolve(&reference, &budget)
-            .await
-            .map_err(|error| Status::unavailable(format!("{}: {error}", error.code())))?;
-        let question = Question {
-            repository: reference.repository.clone(),
-            descriptor,
-            hook: Hook::Control,
-        };
+        let (reference, question) = self.resolve(&request.into_inner().reference).await?;
         let explanation = self.admission.explain(&question).await;
         Ok(Response::new(explained(&reference, &question, &explanation)))
+    }
+
+    async fn tree(&self, request: Request<proto::TreeRequest>) -> Result<Response<proto::TreeResponse>, Status> {
+        let (reference, question) = self.resolve(&request.into_inner().reference).await?;
+        let tree = self.admission.tree(&question).await.map_err(unavailable)?;
+        Ok(Response::new(tree_response(&reference, &question, &tree)))
     }
 
     async fn cache_stats(
@@ -164,6 +175,40 @@ impl Control for ControlService {
             verdicts,
             evidence_images,
         }))
+    }
+}
+
+fn unavailable(error: FetchError) -> Status {
+    Status::unavailable(format!("{}: {error}", error.code()))
+}
+
+/// What hangs on an image, on the wire. assayctl shows the same for a layout.
+pub fn tree_response(reference: &Reference, question: &Question, tree: &Tree) -> proto::TreeResponse {
+    let entry = |entry: &TreeEntry| proto::TreeEntry {
+        manifest: entry.id.manifest.to_string(),
+        position: count(entry.id.position),
+        format: entry.format.as_str().to_owned(),
+        predicate_type: entry.predicate_type.clone().unwrap_or_default(),
+        signer: entry.signer.clone(),
+        verified_by: entry.verified_by.clone(),
+        witnesses: entry.witnesses.clone(),
+        problem: entry.problem.clone().unwrap_or_default(),
+        size: entry.size as u64,
+    };
+    proto::TreeResponse {
+        reference: reference.to_string(),
+        descriptor: Some(descriptor(question)),
+        entries: tree.entries.iter().map(entry).collect(),
+        others: tree.others.iter().map(ToString::to_string).collect(),
+        incomplete: tree.incomplete.clone().unwrap_or_default(),
+    }
+}
+
+fn descriptor(question: &Question) -> proto::Descriptor {
+    proto::Descriptor {
+        media_type: question.descriptor.media_type.to_string(),
+        digest: question.descriptor.digest.to_string(),
+        size: question.descriptor.size,
     }
 }
 
@@ -223,11 +268,7 @@ pub fn explained(reference: &Reference, question: &Question, explanation: &Expla
             ..response(&decision)
         }),
         reference: reference.to_string(),
-        descriptor: Some(proto::Descriptor {
-            media_type: question.descriptor.media_type.to_string(),
-            digest: question.descriptor.digest.to_string(),
-            size: question.descriptor.size,
-        }),
+        descriptor: Some(descriptor(question)),
         authorities: explanation.authorities.iter().map(authority).collect(),
         advice: explanation.advice.clone(),
         skipped: explanation.skipped.iter().map(ToString::to_string).collect(),
@@ -247,7 +288,63 @@ fn authority(report: &AuthorityReport) -> proto::AuthorityReport {
         signatures: match &report.finding {
             Finding::NotApplicable(_) | Finding::Skipped => Vec::new(),
             Finding::Signatures(judgements) => judgements.iter().map(signature).collect(),
+            Finding::Cosign(judgements) => judgements
+                .iter()
+                .map(|judgement| {
+                    let steps = report::steps(judgement.result.as_ref().map(AsRef::as_ref));
+                    cosign_signature(&judgement.id, judgement.format, judgement.result.is_ok(), &steps)
+                })
+                .collect(),
+            Finding::Attestations(judgements) => judgements.iter().map(attestation).collect(),
         },
+        attestation: report.attestation.clone().unwrap_or_default(),
+    }
+}
+
+fn attestation(judgement: &AttestationJudgement) -> proto::SignatureReport {
+    let steps = match &judgement.result {
+        Ok(verified) => report::steps(Ok(verified)),
+        Err(NotAttested::Statement { verified, .. }) => report::steps(Ok(verified)),
+        Err(NotAttested::Signature(rejected)) => report::steps(Err(rejected)),
+    };
+    let mut signature = cosign_signature(&judgement.id, judgement.format, judgement.result.is_ok(), &steps);
+    let (outcome, detail) = match &judgement.result {
+        Ok(_) => (proto::StepOutcome::Passed, String::new()),
+        Err(NotAttested::Statement { error, .. }) => (proto::StepOutcome::Failed, error.to_string()),
+        Err(NotAttested::Signature(_)) => (proto::StepOutcome::NotReached, String::new()),
+    };
+    signature.steps.push(proto::StepReport {
+        step: "statement".to_owned(),
+        outcome: outcome.into(),
+        detail,
+    });
+    signature
+}
+
+fn cosign_signature(
+    id: &SignatureId,
+    format: SignatureFormat,
+    verified: bool,
+    steps: &[report::StepReport],
+) -> proto::SignatureReport {
+    let step = |step: &report::StepReport| {
+        let (outcome, detail) = match &step.outcome {
+            report::StepOutcome::Passed(found) => (proto::StepOutcome::Passed, found.clone()),
+            report::StepOutcome::Failed(why) => (proto::StepOutcome::Failed, why.clone()),
+            report::StepOutcome::NotReached => (proto::StepOutcome::NotReached, String::new()),
+        };
+        proto::StepReport {
+            step: step.step.as_str().to_owned(),
+            outcome: outcome.into(),
+            detail,
+        }
+    };
+    proto::SignatureReport {
+        digest: id.manifest.to_string(),
+        verified,
+        steps: steps.iter().map(step).collect(),
+        position: count(id.position),
+        format: format.as_str().to_owned(),
     }
 }
 
@@ -256,6 +353,8 @@ fn signature(judgement: &SignatureJudgement) -> proto::SignatureReport {
         digest: judgement.manifest.to_string(),
         verified: judgement.result.is_ok(),
         steps: judgement.steps.iter().map(step).collect(),
+        position: 0,
+        format: SignatureFormat::Notation.as_str().to_owned(),
     }
 }
 

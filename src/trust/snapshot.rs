@@ -80,6 +80,9 @@ impl TrustSnapshot {
 
     /// What an authority asks of signatures on images of a repository.
     pub fn terms(&self, authority: &AuthorityName, repository: &Repository) -> AuthorityTerms<'_> {
+        if let Some(authority) = self.cosign.get(authority) {
+            return AuthorityTerms::Cosign { authority };
+        }
         let Some(authority) = self.notation.get(authority) else {
             return AuthorityTerms::NotApplicable {
                 reason: "the policy has no such authority",

@@ -570,6 +570,9 @@ pub struct AuthorityReport {
     pub reason: ::prost::alloc::string::String,
     #[prost(message, repeated, tag = "5")]
     pub signatures: ::prost::alloc::vec::Vec<SignatureReport>,
+    /// The predicate type, where an attestation is asked of the authority.
+    #[prost(string, tag = "6")]
+    pub attestation: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SignatureReport {
@@ -580,17 +583,75 @@ pub struct SignatureReport {
     pub verified: bool,
     #[prost(message, repeated, tag = "3")]
     pub steps: ::prost::alloc::vec::Vec<StepReport>,
+    /// Which of the manifest's signatures it is, from 0.
+    #[prost(uint32, tag = "4")]
+    pub position: u32,
+    /// notation, bundle, simple-signing, attestation.
+    #[prost(string, tag = "5")]
+    pub format: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepReport {
-    /// integrity, attributes, authenticity, plugin, identity, expiry, authenticTimestamp, subject, signingTime,
-    /// annotations, timestampRevocation, revocation.
+    /// Of notation: integrity, attributes, authenticity, plugin, identity, expiry, authenticTimestamp, subject, signingTime,
+    /// annotations, timestampRevocation, revocation. Of cosign: format, content, subject, integrity, transparencyLog,
+    /// timestamp, authenticity, certificateTransparency, requiredEvidence, identity, annotations, signingTime, statement.
     #[prost(string, tag = "1")]
     pub step: ::prost::alloc::string::String,
     #[prost(enumeration = "StepOutcome", tag = "2")]
     pub outcome: i32,
     #[prost(string, tag = "3")]
     pub detail: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TreeRequest {
+    /// A tag is resolved, and the answer says to which digest.
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TreeResponse {
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub descriptor: ::core::option::Option<Descriptor>,
+    #[prost(message, repeated, tag = "3")]
+    pub entries: ::prost::alloc::vec::Vec<TreeEntry>,
+    /// Referrers that are not signatures or could not be read, each with the reason.
+    #[prost(string, repeated, tag = "4")]
+    pub others: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Why there may be more than this; empty when there is not.
+    #[prost(string, tag = "5")]
+    pub incomplete: ::prost::alloc::string::String,
+}
+/// One signature or attestation.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TreeEntry {
+    /// The digest of its manifest.
+    #[prost(string, tag = "1")]
+    pub manifest: ::prost::alloc::string::String,
+    /// Which of the manifest's signatures it is, from 0.
+    #[prost(uint32, tag = "2")]
+    pub position: u32,
+    /// notation, bundle, simple-signing, attestation.
+    #[prost(string, tag = "3")]
+    pub format: ::prost::alloc::string::String,
+    /// What is attested; empty for a signature.
+    #[prost(string, tag = "4")]
+    pub predicate_type: ::prost::alloc::string::String,
+    /// Who it says signed it. Proven only where an authority has verified it.
+    #[prost(string, tag = "5")]
+    pub signer: ::prost::alloc::string::String,
+    /// The authorities of the policy under whose terms it is verified.
+    #[prost(string, repeated, tag = "6")]
+    pub verified_by: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Who vouches for it, and when, where it is verified; otherwise what it says itself.
+    #[prost(string, repeated, tag = "7")]
+    pub witnesses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Why no authority verifies it; empty where one does.
+    #[prost(string, tag = "8")]
+    pub problem: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "9")]
+    pub size: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CacheStatsRequest {}
@@ -846,6 +907,25 @@ pub mod control_client {
             req.extensions_mut().insert(GrpcMethod::new("assayd.v1.Control", "Explain"));
             self.inner.unary(req, path, codec).await
         }
+        /// Everything that hangs on an image, with who signed it and when.
+        pub async fn tree(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TreeRequest>,
+        ) -> std::result::Result<tonic::Response<super::TreeResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/assayd.v1.Control/Tree");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("assayd.v1.Control", "Tree"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn cache_stats(
             &mut self,
             request: impl tonic::IntoRequest<super::CacheStatsRequest>,
@@ -932,6 +1012,11 @@ pub mod control_server {
             &self,
             request: tonic::Request<super::ExplainRequest>,
         ) -> std::result::Result<tonic::Response<super::ExplainResponse>, tonic::Status>;
+        /// Everything that hangs on an image, with who signed it and when.
+        async fn tree(
+            &self,
+            request: tonic::Request<super::TreeRequest>,
+        ) -> std::result::Result<tonic::Response<super::TreeResponse>, tonic::Status>;
         async fn cache_stats(
             &self,
             request: tonic::Request<super::CacheStatsRequest>,
@@ -1183,6 +1268,49 @@ pub mod control_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ExplainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/Tree" => {
+                    #[allow(non_camel_case_types)]
+                    struct TreeSvc<T: Control>(pub Arc<T>);
+                    impl<T: Control> tonic::server::UnaryService<super::TreeRequest>
+                    for TreeSvc<T> {
+                        type Response = super::TreeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TreeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::tree(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TreeSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

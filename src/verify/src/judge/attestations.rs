@@ -12,7 +12,7 @@ use crate::attestation::{AttestationError, AttestationRequirement};
 use crate::circumstances::Circumstances;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::evidence::SignatureId;
+use crate::evidence::{SignatureFormat, SignatureId};
 use crate::notation::steps::Interval;
 use crate::policy::Conditions;
 use crate::sigstore::signature::{self, Artifact, Asked, Failure, Judged, Purpose, Rejected, Verified};
@@ -22,17 +22,24 @@ use crate::sigstore::signature::{self, Artifact, Asked, Failure, Judged, Purpose
 pub struct AttestationJudgement {
     /// Which.
     pub id: SignatureId,
+    /// In which format it came.
+    pub format: SignatureFormat,
     /// What was found.
     pub result: Result<Arc<Verified>, NotAttested>,
 }
 
 /// Why an attestation does not satisfy a requirement.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum NotAttested {
     /// It is not signed as it has to be.
     Signature(Rejected),
     /// It does not say what it has to.
-    Statement(AttestationError),
+    Statement {
+        /// Its signature, which is good.
+        verified: Arc<Verified>,
+        /// Why not.
+        error: AttestationError,
+    },
 }
 
 /// A statement that satisfies a requirement.
@@ -156,6 +163,7 @@ impl AttestationFindings {
             };
             self.judgements.push(AttestationJudgement {
                 id: opened.signature.id(),
+                format: opened.signature.layer().format,
                 result,
             });
         }
@@ -171,8 +179,8 @@ impl AttestationFindings {
     ) -> Result<Arc<Verified>, NotAttested> {
         let verified = Arc::new(judged.verified);
         let Some(statement) = judged.statement else {
-            let missing = AttestationError::Missing(requirement.predicate_type().clone());
-            return Err(NotAttested::Statement(missing));
+            let error = AttestationError::Missing(requirement.predicate_type().clone());
+            return Err(NotAttested::Statement { verified, error });
         };
         let signed_at = verified.signed_at();
         let checked = requirement.check(&statement, signed_at, now).map(|interval| Held {
@@ -183,7 +191,10 @@ impl AttestationFindings {
         });
         let result = match &checked {
             Ok(_) => Ok(verified),
-            Err(error) => Err(NotAttested::Statement(error.clone())),
+            Err(error) => Err(NotAttested::Statement {
+                verified,
+                error: error.clone(),
+            }),
         };
         let held = checked.ok();
         if !self.newest_decides {

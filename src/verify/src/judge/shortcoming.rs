@@ -154,7 +154,7 @@ fn shortcoming(report: &AuthorityReport) -> Option<Shortcoming> {
                 .filter_map(|judgement| judgement.result.as_ref().err());
             let found = refused.map(|refused| match refused {
                 NotAttested::Signature(rejected) => of_cosign(rejected),
-                NotAttested::Statement(error) => Shortcoming {
+                NotAttested::Statement { error, .. } => Shortcoming {
                     rank: Rank::Failed(STATEMENT_CLOSENESS),
                     code: error.code(),
                     reason: error.to_string(),

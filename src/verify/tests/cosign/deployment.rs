@@ -122,7 +122,11 @@ impl TimestampAuthority {
 
     pub(crate) fn trusted(&self) -> trusted_root::Authority {
         trusted_root::Authority {
-            certificates: self.chain.iter().map(|der| Certificate::from_der(der).unwrap()).collect(),
+            certificates: self
+                .chain
+                .iter()
+                .map(|der| Certificate::from_der(der).unwrap())
+                .collect(),
             window: Window::default(),
             operator: self.operator.into(),
         }
@@ -172,7 +176,9 @@ impl Issuing {
             &[1, 3, 6, 1, 4, 1, 57264, 1, 8],
             token::tlv(0x0c, issuer.as_bytes()),
         )];
-        let signed = params.signed_by(key, &Issuer::from_params(&self.params, &*ROOT_KEY)).unwrap();
+        let signed = params
+            .signed_by(key, &Issuer::from_params(&self.params, &*ROOT_KEY))
+            .unwrap();
         Certificate::from_der(signed.der()).unwrap()
     }
 }
@@ -246,7 +252,11 @@ pub(crate) fn dsse(key: &KeyPair, statement: Vec<u8>) -> Material {
 
 pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
-    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let lines: Vec<_> = text
+        .as_bytes()
+        .chunks(64)
+        .map(|line| std::str::from_utf8(line).unwrap())
+        .collect();
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
@@ -255,7 +265,10 @@ pub(crate) fn hashedrekord(material: &Material, verifier: &str) -> Value {
     let Content::SimpleSigning { payload, signature } = &material.content else {
         panic!("a hashedrekord is of a payload");
     };
-    let digest: String = Sha256::digest(payload).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = Sha256::digest(payload)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     json!({
         "apiVersion": "0.0.1",
         "kind": "hashedrekord",
@@ -309,7 +322,11 @@ impl Keyless {
             logs: self.logs.iter().map(Log::trusted).collect(),
             certificate_logs: Vec::new(),
             certificate_authorities: vec![self.issuing.trusted()],
-            timestamp_authorities: self.timestamp_authorities.iter().map(TimestampAuthority::trusted).collect(),
+            timestamp_authorities: self
+                .timestamp_authorities
+                .iter()
+                .map(TimestampAuthority::trusted)
+                .collect(),
         }
     }
 
@@ -350,7 +367,13 @@ pub(crate) fn key_authority(key: &KeyPair) -> Authority {
 
 /// The judgement of a signature on the support module's image.
 pub(crate) fn judge(material: &Material, authority: &Authority) -> Result<Judged, Rejected> {
-    judge_with(material, authority, Purpose::ImageSignature, &Conditions::default(), now())
+    judge_with(
+        material,
+        authority,
+        Purpose::ImageSignature,
+        &Conditions::default(),
+        now(),
+    )
 }
 
 pub(crate) fn judge_with(

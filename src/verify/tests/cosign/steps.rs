@@ -22,7 +22,12 @@ use crate::support::image;
 #[track_caller]
 fn refused(result: Result<Judged, Rejected>, step: Step, code: Code) {
     let rejected = result.expect_err("it is refused");
-    assert_eq!((rejected.step, rejected.failure.code()), (step, code), "{}", rejected.failure);
+    assert_eq!(
+        (rejected.step, rejected.failure.code()),
+        (step, code),
+        "{}",
+        rejected.failure
+    );
 }
 
 #[track_caller]
@@ -37,7 +42,10 @@ fn key() -> KeyPair {
 #[test]
 fn accepts_a_signature_of_the_key_in_both_formats() {
     let key = key();
-    accepted(judge(&simple_signing(&key, payload(&Value::Null)), &key_authority(&key)));
+    accepted(judge(
+        &simple_signing(&key, payload(&Value::Null)),
+        &key_authority(&key),
+    ));
     accepted(judge(&dsse(&key, statement(SIGN, &json!({}))), &key_authority(&key)));
 }
 
@@ -51,7 +59,10 @@ fn accepts_a_signature_of_any_of_several_keys_and_says_which() {
     ]);
     let judged = accepted(judge(&simple_signing(&second, payload(&Value::Null)), &authority));
     let expected = crate::deployment::verification_key(&second);
-    assert_eq!(judged.verified.signer().key_fingerprint(), Some(*expected.fingerprint()));
+    assert_eq!(
+        judged.verified.signer().key_fingerprint(),
+        Some(*expected.fingerprint())
+    );
 }
 
 #[test]
@@ -89,17 +100,29 @@ fn an_envelope_with_another_payload_type_says_nothing() {
 fn denies_when_the_payload_names_another_digest() {
     let key = key();
     let other = "0".repeat(64);
-    let payload = String::from_utf8(payload(&Value::Null)).unwrap().replace(image().digest.hex(), &other);
-    let statement = String::from_utf8(statement(SIGN, &json!({}))).unwrap().replace(image().digest.hex(), &other);
+    let payload = String::from_utf8(payload(&Value::Null))
+        .unwrap()
+        .replace(image().digest.hex(), &other);
+    let statement = String::from_utf8(statement(SIGN, &json!({})))
+        .unwrap()
+        .replace(image().digest.hex(), &other);
     for material in [simple_signing(&key, payload.into()), dsse(&key, statement.into())] {
-        refused(judge(&material, &key_authority(&key)), Step::Subject, Code::SubjectMismatch);
+        refused(
+            judge(&material, &key_authority(&key)),
+            Step::Subject,
+            Code::SubjectMismatch,
+        );
     }
 }
 
 #[test]
 fn denies_a_signature_of_another_key() {
     let material = simple_signing(&key(), payload(&Value::Null));
-    refused(judge(&material, &key_authority(&key())), Step::Integrity, Code::UntrustedSigner);
+    refused(
+        judge(&material, &key_authority(&key())),
+        Step::Integrity,
+        Code::UntrustedSigner,
+    );
 }
 
 #[test]
@@ -109,12 +132,20 @@ fn denies_a_payload_that_changed_after_it_was_signed() {
     if let Content::SimpleSigning { payload, .. } = &mut material.content {
         *payload = crate::deployment::payload(&json!({ "env": "prod" })).into();
     }
-    refused(judge(&material, &key_authority(&key)), Step::Integrity, Code::UntrustedSigner);
+    refused(
+        judge(&material, &key_authority(&key)),
+        Step::Integrity,
+        Code::UntrustedSigner,
+    );
     let mut material = dsse(&key, statement(SIGN, &json!({})));
     if let Content::Dsse { payload, .. } = &mut material.content {
         *payload = statement(SIGN, &json!({ "more": 1 })).into();
     }
-    refused(judge(&material, &key_authority(&key)), Step::Integrity, Code::UntrustedSigner);
+    refused(
+        judge(&material, &key_authority(&key)),
+        Step::Integrity,
+        Code::UntrustedSigner,
+    );
 }
 
 #[test]
@@ -131,7 +162,11 @@ fn identities_are_not_satisfied_by_a_key() {
     let keyless = Keyless::new();
     let mut material = keyless.signature();
     material.signer = ClaimedSigner::Key { hint: None };
-    refused(judge(&material, &keyless.authority()), Step::Integrity, Code::UntrustedSigner);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::Integrity,
+        Code::UntrustedSigner,
+    );
 }
 
 #[test]
@@ -140,7 +175,11 @@ fn denies_a_signature_that_is_not_of_its_certificate() {
     let mut material = keyless.signature();
     let stranger = simple_signing(&key(), payload(&Value::Null));
     material.content = stranger.content;
-    refused(judge(&material, &keyless.authority()), Step::Integrity, Code::SignatureInvalid);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::Integrity,
+        Code::SignatureInvalid,
+    );
 }
 
 #[test]
@@ -150,7 +189,11 @@ fn denies_a_certificate_of_an_authority_that_is_not_trusted() {
     let mut root = keyless.root();
     root.certificate_authorities = vec![TimestampAuthority::new("other").trusted()];
     authority.root = Arc::new(root);
-    refused(judge(&keyless.signature(), &authority), Step::Authenticity, Code::UntrustedSigner);
+    refused(
+        judge(&keyless.signature(), &authority),
+        Step::Authenticity,
+        Code::UntrustedSigner,
+    );
 }
 
 #[test]
@@ -159,7 +202,11 @@ fn denies_a_certificate_that_had_ended_when_the_log_saw_the_signature() {
     let mut material = keyless.signature();
     let body = hashedrekord(&material, &pem("CERTIFICATE", keyless.leaf.der()));
     material.log_entries = vec![keyless.logs[0].entry(7, &body, at("2026-05-03T00:00:00Z"))];
-    refused(judge(&material, &keyless.authority()), Step::Authenticity, Code::CertificateExpired);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::Authenticity,
+        Code::CertificateExpired,
+    );
 }
 
 /// TOB-SIGSTORE-4: one time inside the certificate's life does not make up for another outside.
@@ -169,7 +216,11 @@ fn every_verified_time_has_to_fit_the_certificate() {
     let mut material = keyless.signature();
     let signature = material.content.signature().to_vec();
     material.timestamps = vec![keyless.timestamp_authorities[0].stamp(&signature, "20260601000000Z")];
-    refused(judge(&material, &keyless.authority()), Step::Authenticity, Code::CertificateExpired);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::Authenticity,
+        Code::CertificateExpired,
+    );
 }
 
 #[test]
@@ -200,10 +251,20 @@ fn without_anybody_who_says_when_the_certificate_has_to_be_valid_now() {
     authority.evidence = RequiredEvidence::default();
     let mut material = keyless.signature();
     material.log_entries.clear();
-    let at_signing = judge_with(&material, &authority, Purpose::ImageSignature, &Conditions::default(), signed_at());
+    let at_signing = judge_with(
+        &material,
+        &authority,
+        Purpose::ImageSignature,
+        &Conditions::default(),
+        signed_at(),
+    );
     let judged = accepted(at_signing);
     assert_eq!(judged.verified.interval().until, keyless.leaf.not_after());
-    refused(judge(&material, &authority), Step::Authenticity, Code::CertificateExpired);
+    refused(
+        judge(&material, &authority),
+        Step::Authenticity,
+        Code::CertificateExpired,
+    );
 }
 
 /// CVE-2026-48816: an integrated time without the log's signature over it is a stranger's word.
@@ -212,7 +273,11 @@ fn an_integrated_time_without_a_promise_gives_no_time() {
     let keyless = Keyless::new();
     let mut material = keyless.signature();
     material.log_entries[0].promise = None;
-    refused(judge(&material, &keyless.authority()), Step::TransparencyLog, Code::LogEntryInvalid);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::TransparencyLog,
+        Code::LogEntryInvalid,
+    );
 }
 
 /// CVE-2022-36056, CVE-2026-22703: a valid entry of the log that is about another signature.
@@ -223,17 +288,27 @@ fn denies_a_log_entry_of_another_signature() {
     let other = simple_signing(&keyless.key, payload(&json!({ "env": "other" })));
     let body = hashedrekord(&other, &pem("CERTIFICATE", keyless.leaf.der()));
     material.log_entries = vec![keyless.logs[0].entry(7, &body, signed_at())];
-    refused(judge(&material, &keyless.authority()), Step::TransparencyLog, Code::LogEntryInvalid);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::TransparencyLog,
+        Code::LogEntryInvalid,
+    );
 }
 
 #[test]
 fn denies_a_log_entry_of_another_signer() {
     let keyless = Keyless::new();
     let mut material = keyless.signature();
-    let other = keyless.issuing.certificate(&keyless.key, "https://ci.test/other", ISSUER);
+    let other = keyless
+        .issuing
+        .certificate(&keyless.key, "https://ci.test/other", ISSUER);
     let body = hashedrekord(&material, &pem("CERTIFICATE", other.der()));
     material.log_entries = vec![keyless.logs[0].entry(7, &body, signed_at())];
-    refused(judge(&material, &keyless.authority()), Step::TransparencyLog, Code::LogEntryInvalid);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::TransparencyLog,
+        Code::LogEntryInvalid,
+    );
 }
 
 #[test]
@@ -245,7 +320,11 @@ fn entries_of_unknown_logs_are_passed_over_and_do_not_count() {
     material.log_entries.push(unknown.clone());
     accepted(judge(&material, &keyless.authority()));
     material.log_entries = vec![unknown];
-    refused(judge(&material, &keyless.authority()), Step::Timestamp, Code::TimestampRequired);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::Timestamp,
+        Code::TimestampRequired,
+    );
 }
 
 #[test]
@@ -253,7 +332,11 @@ fn denies_one_entry_that_is_there_twice() {
     let keyless = Keyless::new();
     let mut material = keyless.signature();
     material.log_entries.push(material.log_entries[0].clone());
-    refused(judge(&material, &keyless.authority()), Step::TransparencyLog, Code::LogEntryInvalid);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::TransparencyLog,
+        Code::LogEntryInvalid,
+    );
 }
 
 /// CVE-2024-45395: endless entries and timestamps.
@@ -262,10 +345,18 @@ fn denies_more_entries_or_timestamps_than_the_limit() {
     let keyless = Keyless::new();
     let mut material = keyless.signature();
     material.log_entries = vec![material.log_entries[0].clone(); MAX_LOG_ENTRIES + 1];
-    refused(judge(&material, &keyless.authority()), Step::TransparencyLog, Code::LimitExceeded);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::TransparencyLog,
+        Code::LimitExceeded,
+    );
     let mut material = keyless.signature();
     material.timestamps = vec![Box::default(); MAX_TIMESTAMPS + 1];
-    refused(judge(&material, &keyless.authority()), Step::Timestamp, Code::LimitExceeded);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::Timestamp,
+        Code::LimitExceeded,
+    );
 }
 
 fn two_logs(second: &'static str) -> (Keyless, Authority) {
@@ -282,7 +373,11 @@ fn two_logs_of_one_operator_count_once() {
     let (keyless, authority) = two_logs("another");
     accepted(judge(&keyless.signature(), &authority));
     let (keyless, authority) = two_logs("log");
-    refused(judge(&keyless.signature(), &authority), Step::RequiredEvidence, Code::LogEntryInvalid);
+    refused(
+        judge(&keyless.signature(), &authority),
+        Step::RequiredEvidence,
+        Code::LogEntryInvalid,
+    );
 }
 
 /// sigstore-go#471: two timestamps of one authority count once.
@@ -296,7 +391,11 @@ fn two_timestamps_of_one_authority_count_once() {
     let signature = material.content.signature().to_vec();
     let stamp = |index: usize, time: &str| keyless.timestamp_authorities[index].stamp(&signature, time);
     material.timestamps = vec![stamp(0, "20260501000000Z"), stamp(0, "20260501000001Z")];
-    refused(judge(&material, &authority), Step::RequiredEvidence, Code::TimestampRequired);
+    refused(
+        judge(&material, &authority),
+        Step::RequiredEvidence,
+        Code::TimestampRequired,
+    );
     material.timestamps[1] = stamp(1, "20260501000001Z");
     accepted(judge(&material, &authority));
 }
@@ -308,7 +407,11 @@ fn denies_a_signature_without_the_log_that_is_asked_for() {
     material.log_entries.clear();
     let signature = material.content.signature().to_vec();
     material.timestamps = vec![keyless.timestamp_authorities[0].stamp(&signature, "20260501000000Z")];
-    refused(judge(&material, &keyless.authority()), Step::RequiredEvidence, Code::LogEntryInvalid);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::RequiredEvidence,
+        Code::LogEntryInvalid,
+    );
 }
 
 #[test]
@@ -360,9 +463,16 @@ fn denies_another_identity() {
     let mut authority = keyless.authority();
     for (subject, issuer) in [(SUBJECT, "https://other.test"), ("https://ci.test/other", ISSUER)] {
         authority.signers = Signers::Identities(vec![identity(subject, issuer)]);
-        refused(judge(&keyless.signature(), &authority), Step::Identity, Code::IdentityMismatch);
+        refused(
+            judge(&keyless.signature(), &authority),
+            Step::Identity,
+            Code::IdentityMismatch,
+        );
     }
-    authority.signers = Signers::Identities(vec![identity("https://ci.test/other", ISSUER), identity(SUBJECT, ISSUER)]);
+    authority.signers = Signers::Identities(vec![
+        identity("https://ci.test/other", ISSUER),
+        identity(SUBJECT, ISSUER),
+    ]);
     accepted(judge(&keyless.signature(), &authority));
 }
 
@@ -397,7 +507,11 @@ fn a_minimum_signing_time_counts_verified_times_alone() {
         };
         judge_with(material, authority, Purpose::ImageSignature, &conditions, now())
     };
-    accepted(judged(&keyless.signature(), &keyless.authority(), "2026-05-01T00:00:00Z"));
+    accepted(judged(
+        &keyless.signature(),
+        &keyless.authority(),
+        "2026-05-01T00:00:00Z",
+    ));
     refused(
         judged(&keyless.signature(), &keyless.authority(), "2026-05-01T00:00:01Z"),
         Step::SigningTime,
@@ -405,7 +519,11 @@ fn a_minimum_signing_time_counts_verified_times_alone() {
     );
     let key = key();
     refused(
-        judged(&simple_signing(&key, payload(&Value::Null)), &key_authority(&key), "2026-05-01T00:00:00Z"),
+        judged(
+            &simple_signing(&key, payload(&Value::Null)),
+            &key_authority(&key),
+            "2026-05-01T00:00:00Z",
+        ),
         Step::SigningTime,
         Code::SignatureTooOld,
     );
@@ -445,8 +563,20 @@ fn a_files_signature_is_one_of_the_file_and_none_of_an_image() {
     material.content = message(&digest);
     accepted(judged(&material, &digests(digest)));
     refused(judge(&material, &authority), Step::Content, Code::Unsigned);
-    refused(judged(&material, &digests([7; 32])), Step::Subject, Code::SubjectMismatch);
+    refused(
+        judged(&material, &digests([7; 32])),
+        Step::Subject,
+        Code::SubjectMismatch,
+    );
     material.content = message(&[7; 32]);
-    refused(judged(&material, &digests(digest)), Step::Subject, Code::SubjectMismatch);
-    refused(judged(&material, &digests([7; 32])), Step::Integrity, Code::UntrustedSigner);
+    refused(
+        judged(&material, &digests(digest)),
+        Step::Subject,
+        Code::SubjectMismatch,
+    );
+    refused(
+        judged(&material, &digests([7; 32])),
+        Step::Integrity,
+        Code::UntrustedSigner,
+    );
 }

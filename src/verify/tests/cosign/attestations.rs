@@ -1,0 +1,1 @@
+//! Attestations that a rule asks for.

@@ -1,0 +1,1 @@
+//! The judgement of an image by signatures of cosign.
