@@ -358,3 +358,22 @@ pub const MAX_TRUSTED_ROOT_VALUES: usize = 16_384;
 /// Signatures on one checkpoint: the log's and its witnesses'. The library of the format's authors stops there, too
 /// (golang.org/x/mod/sumdb/note).
 pub const MAX_CHECKPOINT_SIGNATURES: usize = 100;
+/// Memory of the parsed JSON of one bundle without its texts, in units of 32 bytes: half a MiB. The most that the other
+/// limits let through, 32 log entries with their paths and 32 timestamps, takes below 10,000.
+pub const MAX_BUNDLE_UNITS: usize = 16_384;
+
+/// Memory of the parsed JSON of one statement without its texts, in the same units: 8 MiB. A bill of materials of one MiB
+/// takes that much, because each of its objects is a tree.
+pub const MAX_STATEMENT_UNITS: usize = 262_144;
+
+/// The same for the payload of a simple signature and the annotations beside it: 32 KiB. Real ones take below 150.
+pub const MAX_SIMPLE_SIGNING_UNITS: usize = 1_024;
+
+/// Hashes of one inclusion proof: the depth of a tree whose size has 64 bits.
+pub const MAX_INCLUSION_PROOF_HASHES: usize = 64;
+
+/// Subjects of one statement (sigstore-go's own limit). A release of many files names a few hundred.
+pub const MAX_STATEMENT_SUBJECTS: usize = 1024;
+
+/// Digests of one subject (sigstore-go's own limit).
+pub const MAX_SUBJECT_DIGESTS: usize = 32;

@@ -19,7 +19,27 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, EnvelopeError> {
 
 /// Parses exactly one value, of at most `values`, itself included.
 pub(crate) fn parse_within(bytes: &[u8], values: usize) -> Result<Value, EnvelopeError> {
-    let mut budget = Budget { values, exceeded: None };
+    parse_with(bytes, values, 0)
+}
+
+/// Parses exactly one value that takes no more than `units` of memory beside its text. A value takes one unit, and an object
+/// [`NODE_UNITS`] more for every [`NODE_KEYS`] of its keys.
+pub(crate) fn parse_weighing(bytes: &[u8], units: usize) -> Result<Value, EnvelopeError> {
+    parse_with(bytes, units, NODE_UNITS)
+}
+
+/// What a node of an object's tree takes: eleven keys of 24 bytes and values of 32, in units of 32 bytes.
+const NODE_UNITS: usize = 20;
+
+/// How many keys a node of an object's tree has at least, but for the first.
+const NODE_KEYS: usize = 5;
+
+fn parse_with(bytes: &[u8], values: usize, node: usize) -> Result<Value, EnvelopeError> {
+    let mut budget = Budget {
+        values,
+        node,
+        exceeded: None,
+    };
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let strict = Strict {
         budget: &mut budget,
@@ -37,6 +57,7 @@ pub(crate) fn parse_within(bytes: &[u8], values: usize) -> Result<Value, Envelop
 
 struct Budget {
     values: usize,
+    node: usize,
     exceeded: Option<EnvelopeError>,
 }
 
@@ -53,6 +74,14 @@ impl Strict<'_> {
         }
     }
 
+    fn spend<E: serde::de::Error>(&mut self, values: usize) -> Result<(), E> {
+        match self.budget.values.checked_sub(values) {
+            Some(left) => self.budget.values = left,
+            None => return Err(self.exceed(EnvelopeError::TooManyValues)),
+        }
+        Ok(())
+    }
+
     fn exceed<E: serde::de::Error>(&mut self, limit: EnvelopeError) -> E {
         self.budget.exceeded = Some(limit);
         E::custom("limit exceeded")
@@ -66,10 +95,7 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
         if self.depth > MAX_NESTING {
             return Err(self.exceed(EnvelopeError::TooDeep));
         }
-        match self.budget.values.checked_sub(1) {
-            Some(left) => self.budget.values = left,
-            None => return Err(self.exceed(EnvelopeError::TooManyValues)),
-        }
+        self.spend(1)?;
         deserializer.deserialize_any(self)
     }
 }
@@ -126,6 +152,10 @@ impl<'de> Visitor<'de> for Strict<'_> {
                 let shown = untrusted::escape(&key, 64);
                 return Err(A::Error::custom(format_args!("duplicate key {shown}")));
             }
+            if object.len().is_multiple_of(NODE_KEYS) {
+                let node = self.budget.node;
+                self.spend(node)?;
+            }
             let value = entries.next_value_seed(self.below())?;
             object.insert(key, value);
         }
@@ -174,5 +204,20 @@ mod tests {
         assert_eq!(parse(nested(MAX_NESTING + 2).as_bytes()), Err(EnvelopeError::TooDeep));
         let many = format!("[{}1]", "1,".repeat(MAX_ENVELOPE_VALUES));
         assert_eq!(parse(many.as_bytes()), Err(EnvelopeError::TooManyValues));
+    }
+
+    #[test]
+    fn weighs_an_object_as_the_nodes_of_its_tree() {
+        for (json, units) in [
+            ("{}", 1),
+            (r#"{"a":1}"#, 22),
+            (r#"[{"a":1},{"a":1}]"#, 45),
+            (r#"{"a":1,"b":2,"c":3,"d":4,"e":5}"#, 26),
+            (r#"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6}"#, 47),
+        ] {
+            assert!(parse_weighing(json.as_bytes(), units).is_ok(), "{json}");
+            let less = parse_weighing(json.as_bytes(), units - 1);
+            assert_eq!(less, Err(EnvelopeError::TooManyValues), "{json}");
+        }
     }
 }

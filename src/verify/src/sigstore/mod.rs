@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod dsse;
 pub mod fulcio;
 pub mod identity;
+pub mod json;
 pub mod key;
 pub mod log;
 pub mod material;
