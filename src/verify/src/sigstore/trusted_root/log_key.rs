@@ -1,18 +1,13 @@
 //! Logs' keys: the kinds that logs sign with, how each signs, and how checkpoints name it.
 
-use const_oid::ObjectIdentifier;
-use der::{Decode as _, Encode as _};
+use der::pem::{self, LineEnding};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
-use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
 
 use super::TransparencyLog;
-use crate::crypto::{Curve, KeyKind};
+use crate::crypto::{Curve, Hash, KeyKind};
 use crate::sigstore::key::{KeyError, VerificationKey};
 use crate::untrusted::Untrusted;
-
-/// `id-Ed25519` (RFC 8410 §3).
-const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 /// The signature type of RSA, which C2SP does not number, and its name (sigstore protobuf-specs: sigstore_trustroot.proto,
 /// `checkpoint_key_id`).
@@ -46,15 +41,22 @@ pub(crate) enum LogKeyKind {
 impl LogKeyKind {
     /// None for keys that no log signs with.
     pub(crate) fn of(key: &VerificationKey) -> Option<Self> {
-        let info = SubjectPublicKeyInfoRef::from_der(key.spki()).ok()?;
-        if info.algorithm.oid == ID_ED25519 {
-            let bytes = info.subject_public_key.as_bytes()?;
-            return bytes.try_into().ok().map(Self::Ed25519);
-        }
         match key.kind() {
             KeyKind::Ecdsa(curve) => Some(Self::Ecdsa(curve)),
+            // The key is what is last in its SubjectPublicKeyInfo (RFC 8410 §4).
+            KeyKind::Ed25519 => key.spki().last_chunk().copied().map(Self::Ed25519),
             KeyKind::Rsa { .. } => Some(Self::Rsa),
-            _ => None,
+            KeyKind::Other => None,
+        }
+    }
+
+    /// The hash that it signs checkpoints with (sigstore-go pkg/root/trusted_root.go, `getSignatureHashAlgo`). Ed25519 is
+    /// pure and has none of its own.
+    pub(crate) const fn hash(self) -> Hash {
+        match self {
+            Self::Ecdsa(Curve::P256) | Self::Rsa => Hash::Sha256,
+            Self::Ecdsa(Curve::P384) => Hash::Sha384,
+            Self::Ecdsa(Curve::P521) | Self::Ed25519(_) => Hash::Sha512,
         }
     }
 }
@@ -94,13 +96,12 @@ pub(super) fn parse(details: &str, bytes: &[u8]) -> Result<VerificationKey, LogK
         "PKIX_RSA_PKCS1V15_2048_SHA256" => ("RSA-2048", |key| key.kind() == KeyKind::Rsa { bits: 2048 }),
         "PKIX_RSA_PKCS1V15_3072_SHA256" => ("RSA-3072", |key| key.kind() == KeyKind::Rsa { bits: 3072 }),
         "PKIX_RSA_PKCS1V15_4096_SHA256" => ("RSA-4096", |key| key.kind() == KeyKind::Rsa { bits: 4096 }),
-        "PKIX_ED25519" => ("Ed25519", |key| {
-            matches!(LogKeyKind::of(key), Some(LogKeyKind::Ed25519(_)))
-        }),
+        "PKIX_ED25519" => ("Ed25519", |key| key.kind() == KeyKind::Ed25519),
         // Deprecated, and in the staging deployment's root.
         "PKCS1_RSA_PKCS1V5" => {
-            let fits = |key: &VerificationKey| matches!(key.kind(), KeyKind::Rsa { .. });
-            return check(VerificationKey::from_spki(&rsa_info(bytes)?)?, "RSA", fits);
+            let malformed = |error: pem::Error| LogKeyError::Key(KeyError::Pem(error.to_string().into()));
+            let text = pem::encode_string("RSA PUBLIC KEY", LineEnding::LF, bytes).map_err(malformed)?;
+            return Ok(VerificationKey::from_pem(&text)?);
         }
         other => return Err(LogKeyError::Details(other.into())),
     };
@@ -116,19 +117,4 @@ fn check(
         true => Ok(key),
         false => Err(LogKeyError::OtherKind(name)),
     }
-}
-
-/// The `SubjectPublicKeyInfo` around an `RSAPublicKey` (RFC 3279 §2.3.1).
-fn rsa_info(key: &[u8]) -> Result<Vec<u8>, LogKeyError> {
-    let malformed = |error: der::Error| LogKeyError::Key(KeyError::Malformed(error.to_string().into()));
-    let algorithm = AlgorithmIdentifierOwned {
-        oid: const_oid::db::rfc5912::RSA_ENCRYPTION,
-        parameters: Some(der::Any::null()),
-    };
-    let subject_public_key = der::asn1::BitString::from_bytes(key).map_err(malformed)?;
-    let info = SubjectPublicKeyInfoOwned {
-        algorithm,
-        subject_public_key,
-    };
-    info.to_der().map_err(malformed)
 }

@@ -14,6 +14,7 @@ mod tests;
 use thiserror::Error;
 
 pub use log_key::LogKeyError;
+pub(crate) use log_key::LogKeyKind;
 pub use outlook::{Coverage, Party, Role, Standing};
 pub use parts::{LogParts, Parts, PartsError};
 
