@@ -12,12 +12,32 @@ const MESSAGE: &[u8] = b"assay";
 #[track_caller]
 fn verdict(algorithm: SignatureAlgorithm, key: PublicKey<'_>, message: &[u8], signature: &[u8]) -> bool {
     let default = verify(algorithm, key, message, signature).is_ok();
-    let oracle = rustcrypto::verify(algorithm, key, message, signature).is_ok();
+    let oracle = match algorithm {
+        SignatureAlgorithm::Ed25519ph => default,
+        _ => rustcrypto::verify(algorithm, key, message, signature).is_ok(),
+    };
     assert_eq!(
         default, oracle,
         "the providers differ on {algorithm:?} with {}",
         key.kind
     );
+    let usable = is_usable(key);
+    assert_eq!(usable, rustcrypto::is_usable(key), "{}", key.kind);
+    assert!(usable || !default, "what is no key verifies nothing");
+    // The digest of the message says the same, where the algorithm signs a digest.
+    if let Some(hash) = algorithm.hash() {
+        let digest = hash.digest(message);
+        let of_digest = verify_digest(algorithm, key, &digest, signature).is_ok();
+        assert_eq!(of_digest, default, "{algorithm:?} of the digest");
+        if algorithm != SignatureAlgorithm::Ed25519ph {
+            let oracle = rustcrypto::verify_digest(algorithm, key, &digest, signature).is_ok();
+            assert_eq!(of_digest, oracle, "the providers differ on the digest");
+        }
+    }
+    for digest in [&message[..0], &[0; 20], &[0; 65]] {
+        assert!(verify_digest(algorithm, key, digest, signature).is_err());
+        assert!(rustcrypto::verify_digest(algorithm, key, digest, signature).is_err());
+    }
     default
 }
 
@@ -41,7 +61,7 @@ fn check(algorithm: SignatureAlgorithm, key: PublicKey<'_>, signature: &[u8]) {
     }
 }
 
-const ALL: [SignatureAlgorithm; 12] = [
+const ALL: [SignatureAlgorithm; 14] = [
     SignatureAlgorithm::RsaPkcs1(Hash::Sha256),
     SignatureAlgorithm::RsaPkcs1(Hash::Sha384),
     SignatureAlgorithm::RsaPkcs1(Hash::Sha512),
@@ -54,6 +74,8 @@ const ALL: [SignatureAlgorithm; 12] = [
     SignatureAlgorithm::EcdsaFixed(Curve::P256),
     SignatureAlgorithm::EcdsaFixed(Curve::P384),
     SignatureAlgorithm::EcdsaFixed(Curve::P521),
+    SignatureAlgorithm::Ed25519,
+    SignatureAlgorithm::Ed25519ph,
 ];
 
 fn rsa_sign(key: &RsaKeyPair, encoding: &'static dyn RsaEncoding) -> Vec<u8> {
@@ -159,10 +181,9 @@ fn providers_agree_on_ecdsa() {
 #[test]
 fn providers_agree_on_hashes_that_do_not_belong_to_the_curve() {
     use p256::ecdsa::signature::hazmat::PrehashSigner as _;
-    use sha2::Digest as _;
 
     let secret = [7; 48];
-    let (short, long) = (sha2::Sha256::digest(MESSAGE), sha2::Sha512::digest(MESSAGE));
+    let (short, long) = (Sha256::digest(MESSAGE), Sha512::digest(MESSAGE));
 
     let p256 = p256::ecdsa::SigningKey::from_slice(&secret[..32]).unwrap();
     let point = p256.verifying_key().to_encoded_point(false);
@@ -198,6 +219,46 @@ fn providers_agree_on_hashes_that_do_not_belong_to_the_curve() {
 }
 
 #[test]
+fn providers_agree_on_ed25519() {
+    let pair = sign::Ed25519KeyPair::generate().unwrap();
+    let key = PublicKey {
+        kind: KeyKind::Ed25519,
+        bytes: pair.public_key().as_ref(),
+    };
+    check(SignatureAlgorithm::Ed25519, key, pair.sign(MESSAGE).as_ref());
+}
+
+/// RFC 8032 §7.3.
+#[test]
+fn ed25519ph_is_that_of_the_rfc() {
+    let hex = |text: &str| -> Vec<u8> {
+        let digits: Vec<u8> = text
+            .chars()
+            .filter_map(|digit| digit.to_digit(16)?.try_into().ok())
+            .collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    };
+    let key = hex("ec172b93ad5e563bf4932c70e1245034c35467ef2efd4d64ebf819683467e2bf");
+    assert_eq!(key.len(), 32);
+    let key = PublicKey {
+        kind: KeyKind::Ed25519,
+        bytes: &key,
+    };
+    let signature = hex(
+        "98a70222f0b8121aa9d30f813d683f809e462b469c7ff87639499bb94e6dae4131f85042463c2a355a2003d062adf5aaa10b8c61e636062aaad11c2a26083406",
+    );
+    assert!(verdict(SignatureAlgorithm::Ed25519ph, key, b"abc", &signature));
+    assert!(!verdict(SignatureAlgorithm::Ed25519ph, key, b"abd", &signature));
+    assert!(!verdict(SignatureAlgorithm::Ed25519, key, b"abc", &signature));
+    assert!(!verdict(SignatureAlgorithm::Ed25519ph, key, b"abc", &signature[1..]));
+    let other = PublicKey {
+        kind: KeyKind::Ecdsa(Curve::P256),
+        ..key
+    };
+    assert!(!verdict(SignatureAlgorithm::Ed25519ph, other, b"abc", &signature));
+}
+
+#[test]
 fn refuses_rsa_below_2048_bits() {
     // RFC 8017's RSAPublicKey with a modulus of 1024 bits; the signature does not matter.
     let modulus = [&[0, 0x80][..], &[0; 126], &[1]].concat();
@@ -223,6 +284,7 @@ fn names_one_algorithm_per_key() {
         (KeyKind::Rsa { bits: 1024 }, None),
         (KeyKind::Rsa { bits: 2047 }, None),
         (KeyKind::Rsa { bits: 8192 }, None),
+        (KeyKind::Ed25519, None),
         (KeyKind::Other, None),
     ] {
         let algorithm = EnvelopeAlgorithm::for_key(key);
