@@ -113,7 +113,7 @@ pub fn describe(
     for name in snapshot.policy.authorities().keys() {
         match (snapshot.terms(name, &question.repository), &opened) {
             (AuthorityTerms::Cosign { authority }, Some(material)) => {
-                entry.judge_cosign(name, authority, material, question, now);
+                entry.judge_cosign(name, authority, material, signature.bundle(), question, now);
             }
             (terms @ AuthorityTerms::Notation { .. }, None) => {
                 entry.judge_notation(name, terms, signature, snapshot, question, now);
@@ -148,6 +148,7 @@ impl TreeEntry {
         name: &AuthorityName,
         authority: &assay_verify::sigstore::authority::Authority,
         material: &Material,
+        bundle: Option<&[u8]>,
         question: &Question,
         now: Timestamp,
     ) {
@@ -157,7 +158,7 @@ impl TreeEntry {
             purpose: Purpose::Any,
             conditions: &Conditions::default(),
         };
-        match signature::verify(material, &asked, now) {
+        match signature::verify(material, bundle, &asked, now) {
             Ok(judged) => {
                 let verified = judged.verified;
                 let witnesses = verified.log_entries().iter().chain(verified.timestamps());

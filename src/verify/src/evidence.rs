@@ -312,6 +312,11 @@ impl Signature {
         &self.envelope
     }
 
+    /// The blob's bytes, where they are a sigstore bundle.
+    pub fn bundle(&self) -> Option<&[u8]> {
+        (self.layer.format == SignatureFormat::Bundle).then_some(&*self.envelope)
+    }
+
     /// The bytes it holds.
     pub fn size(&self) -> usize {
         self.manifest.json.len() + self.envelope.len()

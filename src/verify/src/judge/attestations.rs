@@ -149,9 +149,14 @@ impl AttestationFindings {
             if !self.newest_decides && self.any.is_some() {
                 return;
             }
-            let judged = opened
-                .material()
-                .and_then(|material| signature::verify(&material, &signature_asked, circumstances.now));
+            let judged = opened.material().and_then(|material| {
+                signature::verify(
+                    &material,
+                    opened.signature.bundle(),
+                    &signature_asked,
+                    circumstances.now,
+                )
+            });
             let result = match judged {
                 // Neither a signature nor an attestation of another type is what is looked for.
                 Err(Rejected {

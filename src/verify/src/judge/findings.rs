@@ -416,7 +416,9 @@ impl AuthorityFindings {
             }
             let result = opened
                 .material()
-                .and_then(|material| sigstore::signature::verify(&material, asked, circumstances.now))
+                .and_then(|material| {
+                    sigstore::signature::verify(&material, opened.signature.bundle(), asked, circumstances.now)
+                })
                 .map(|judged| Arc::new(judged.verified));
             let signature = opened.signature;
             if let Ok(verified) = &result {

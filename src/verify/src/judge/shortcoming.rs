@@ -122,6 +122,7 @@ const fn cosign_closeness(step: sigstore::Step) -> u8 {
         sigstore::Step::Timestamp | sigstore::Step::RequiredEvidence => 7,
         sigstore::Step::SigningTime => 8,
         sigstore::Step::Annotations => 9,
+        sigstore::Step::SecondOpinion => 10,
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::identity::IdentityMatcher;
 use super::key::VerificationKey;
+use super::second_opinion::SecondOpinion;
 use super::trusted_root::TrustedRoot;
 use crate::reference::Repository;
 
@@ -15,6 +16,8 @@ pub struct Authority {
     pub signers: Signers,
     /// The logs and authorities that are trusted. Empty where the policy names no trusted root.
     pub root: Arc<TrustedRoot>,
+    /// The second opinion on bundles, where the trusted root came as a file of its own format.
+    pub second_opinion: Option<Arc<SecondOpinion>>,
     /// What has to vouch for a signature beside its signer.
     pub evidence: RequiredEvidence,
     /// Annotations that the signed payload must have, with these values.

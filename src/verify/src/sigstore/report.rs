@@ -61,6 +61,8 @@ fn found(step: Step, verified: &Verified) -> String {
         Step::CertificateTransparency => witnesses(verified.certificate_promises()),
         Step::Identity => verified.signer().to_string(),
         Step::SigningTime => verified.signed_at().map_or_else(String::new, |at| at.to_string()),
+        Step::SecondOpinion if verified.is_agreed() => "sigstore-verify agrees".to_owned(),
+        Step::SecondOpinion => "not of its shape".to_owned(),
         Step::Format
         | Step::Subject
         | Step::Integrity

@@ -18,6 +18,7 @@ use super::fulcio::{self, CertificateError, Holder};
 use super::key::{Message, VerificationKey};
 use super::log::{self, LogError, Logged, LoggedSigner};
 use super::material::{ClaimedSigner, Content, Format, Material};
+use super::second_opinion::{self, Opinion};
 use super::signed_certificate_timestamp::{self, ScTimestampError};
 use super::simple_signing::{self, Payload, SimpleSigningError};
 use super::statement::{COSIGN_SIGNATURE, Statement, StatementError};
@@ -108,11 +109,13 @@ pub enum Step {
     Annotations,
     /// It was made late enough.
     SigningTime,
+    /// Another implementation agrees, where it knows the shape.
+    SecondOpinion,
 }
 
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Format,
         Self::Content,
         Self::Subject,
@@ -125,6 +128,7 @@ impl Step {
         Self::Identity,
         Self::Annotations,
         Self::SigningTime,
+        Self::SecondOpinion,
     ];
 
     /// The step's name in reports.
@@ -142,6 +146,7 @@ impl Step {
             Self::Identity => "identity",
             Self::Annotations => "annotations",
             Self::SigningTime => "signingTime",
+            Self::SecondOpinion => "secondOpinion",
         }
     }
 }
@@ -261,15 +266,29 @@ pub enum Failure {
         /// The minimum.
         minimum: Timestamp,
     },
+    /// Our own steps hold, and another implementation refuses.
+    #[error("a second implementation refuses it: {0}")]
+    SecondOpinion(Untrusted),
+}
+
+/// Whether another implementation was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Agreement {
+    /// It agrees.
+    Agrees,
+    /// It does not know what it would be asked about.
+    NotAsked,
 }
 
 impl Failure {
     /// The stable code.
     pub const fn code(&self) -> Code {
         match self {
-            Self::Bundle(_) | Self::SimpleSigning(_) | Self::Statement(_) | Self::BadSignature => {
-                Code::SignatureInvalid
-            }
+            Self::Bundle(_)
+            | Self::SimpleSigning(_)
+            | Self::Statement(_)
+            | Self::BadSignature
+            | Self::SecondOpinion(_) => Code::SignatureInvalid,
             // No signature by the authority: something else is attached to the image.
             Self::NotASignature(_) | Self::OtherKind(_) | Self::PayloadType(_) => Code::Unsigned,
             Self::OtherPredicate { .. } => Code::AttestationMissing,
@@ -404,7 +423,15 @@ struct SubjectMatch {
 
 /// The signature verifies with this key or certificate.
 #[derive(Clone, Debug)]
-enum Integrity<'a> {
+struct Integrity<'a> {
+    signer: Verifying<'a>,
+    /// With which hash.
+    hash: Hash,
+}
+
+/// Whose key verifies a signature.
+#[derive(Clone, Debug)]
+enum Verifying<'a> {
     Key(VerificationKey),
     Certificate {
         leaf: &'a Certificate,
@@ -471,6 +498,7 @@ pub struct Verified {
     _accepted: Accepted,
     _annotated: Annotated,
     _late_enough: LateEnough,
+    agreement: Agreement,
 }
 
 impl Verified {
@@ -516,6 +544,11 @@ impl Verified {
         path.iter().chain(&self.timestamps.certificates)
     }
 
+    /// Whether another implementation was asked, and agreed.
+    pub fn is_agreed(&self) -> bool {
+        self.agreement == Agreement::Agrees
+    }
+
     /// When it counts. What a log or a timestamp authority says about a signature holds for ever; without their word, the
     /// certificate has to be valid.
     pub fn interval(&self) -> Interval {
@@ -549,12 +582,18 @@ pub fn open(signature: &Signature) -> Result<Material, Rejected> {
     material.map_err(|failure| failure.at(Step::Format))
 }
 
-/// Judges a signature that was opened.
+/// Judges a signature that was opened. `bundle` has the bytes that `material` was parsed from, where it came as a bundle:
+/// another implementation reads them again.
 ///
 /// # Errors
 ///
 /// At the first step that is not passed.
-pub fn verify(material: &Material, asked: &Asked<'_>, now: Timestamp) -> Result<Judged, Rejected> {
+pub fn verify(
+    material: &Material,
+    bundle: Option<&[u8]>,
+    asked: &Asked<'_>,
+    now: Timestamp,
+) -> Result<Judged, Rejected> {
     let claimed = content(material, asked).map_err(|failure| failure.at(Step::Content))?;
     let subject = subject(material, &claimed, asked).map_err(|failure| failure.at(Step::Subject))?;
     let integrity = integrity(material, asked).map_err(|failure| failure.at(Step::Integrity))?;
@@ -570,6 +609,8 @@ pub fn verify(material: &Material, asked: &Asked<'_>, now: Timestamp) -> Result<
     let accepted = identity(&authentic, asked).map_err(|failure| failure.at(Step::Identity))?;
     let annotated = annotations(&subject, asked).map_err(|failure| failure.at(Step::Annotations))?;
     let late_enough = signing_time(&times, asked).map_err(|failure| failure.at(Step::SigningTime))?;
+    let agreement =
+        second_opinion(material, bundle, &integrity, asked).map_err(|failure| failure.at(Step::SecondOpinion))?;
     let (signed, statement) = match claimed {
         Claimed::Artifact => (Signed::Artifact, None),
         Claimed::Statement(statement) => {
@@ -589,6 +630,7 @@ pub fn verify(material: &Material, asked: &Asked<'_>, now: Timestamp) -> Result<
         _accepted: accepted,
         _annotated: annotated,
         _late_enough: late_enough,
+        agreement,
     };
     Ok(Judged { verified, statement })
 }
@@ -737,11 +779,15 @@ fn integrity<'a>(material: &'a Material, asked: &Asked<'_>) -> Result<Integrity<
         },
     };
     let signature = material.content.signature();
-    let verifies = |key: &VerificationKey| messages.iter().any(|message| key.verify(*message, signature).is_ok());
+    let verifies = |key: &VerificationKey| messages.iter().find_map(|message| key.verify(*message, signature).ok());
     match (&asked.authority.signers, &material.signer) {
         (Signers::Keys(keys), _) => {
-            let key = keys.iter().find(|key| verifies(key));
-            key.cloned().map(Integrity::Key).ok_or_else(|| {
+            let found = keys.iter().find_map(|key| {
+                let hash = verifies(key)?;
+                let signer = Verifying::Key(key.clone());
+                Some(Integrity { signer, hash })
+            });
+            found.ok_or_else(|| {
                 Failure::NoKey(match keys.as_slice() {
                     [key] => format!("the key sha256:{}", hex(key.fingerprint())),
                     keys => format!("any of the {} keys", keys.len()),
@@ -752,10 +798,9 @@ fn integrity<'a>(material: &'a Material, asked: &Asked<'_>) -> Result<Integrity<
         (Signers::Identities(_), ClaimedSigner::Certificate { leaf, intermediates }) => {
             let key =
                 VerificationKey::from_spki(leaf.subject_public_key_info_der()).map_err(|_| Failure::BadSignature)?;
-            if !verifies(&key) {
-                return Err(Failure::BadSignature);
-            }
-            Ok(Integrity::Certificate { leaf, intermediates })
+            let hash = verifies(&key).ok_or(Failure::BadSignature)?;
+            let signer = Verifying::Certificate { leaf, intermediates };
+            Ok(Integrity { signer, hash })
         }
     }
 }
@@ -778,15 +823,15 @@ fn transparency_log<'a>(
     if asked.authority.root.logs.is_empty() {
         return Ok((Entries(Vec::new()), Vec::new()));
     }
-    let signer = match (integrity, &material.signer) {
-        (Integrity::Certificate { leaf, .. }, _) => LoggedSigner::Certificate(leaf.der()),
+    let signer = match (&integrity.signer, &material.signer) {
+        (Verifying::Certificate { leaf, .. }, _) => LoggedSigner::Certificate(leaf.der()),
         // A key that is trusted may have signed through a certificate of its own: then that is what was logged.
-        (Integrity::Key(key), ClaimedSigner::Certificate { leaf, .. })
+        (Verifying::Key(key), ClaimedSigner::Certificate { leaf, .. })
             if leaf.subject_public_key_info_der() == key.spki() =>
         {
             LoggedSigner::Certificate(leaf.der())
         }
-        (Integrity::Key(key), _) => LoggedSigner::Key(key.spki()),
+        (Verifying::Key(key), _) => LoggedSigner::Key(key.spki()),
     };
     let digests: Vec<(Hash, &[u8])> = match asked.artifact {
         Artifact::Blob(digests) => digests.iter().map(|known| (known.hash, &*known.bytes)).collect(),
@@ -905,9 +950,9 @@ fn authenticity(
     asked: &Asked<'_>,
     now: Timestamp,
 ) -> Result<Authentic, Failure> {
-    match integrity {
-        Integrity::Key(key) => Ok(Authentic(Signer::Key(key.clone()))),
-        Integrity::Certificate { leaf, intermediates } => {
+    match &integrity.signer {
+        Verifying::Key(key) => Ok(Authentic(Signer::Key(key.clone()))),
+        Verifying::Certificate { leaf, intermediates } => {
             let moments = match times {
                 Times::Verified(times) => times.as_slice(),
                 Times::NotNeeded => std::slice::from_ref(&now),
@@ -1032,5 +1077,47 @@ fn signing_time(times: &Times, asked: &Asked<'_>) -> Result<LateEnough, Failure>
         Ok(LateEnough)
     } else {
         Err(Failure::TooOld { at, minimum })
+    }
+}
+
+/// Another implementation agrees on a bundle whose shape it knows.
+fn second_opinion(
+    material: &Material,
+    bundle: Option<&[u8]>,
+    integrity: &Integrity<'_>,
+    asked: &Asked<'_>,
+) -> Result<Agreement, Failure> {
+    let (Some(bundle), Some(other)) = (bundle, &asked.authority.second_opinion) else {
+        return Ok(Agreement::NotAsked);
+    };
+    let of_file;
+    let digest = match asked.artifact {
+        Artifact::Image(image) => &image.digest,
+        Artifact::Blob(digests) => match digests
+            .iter()
+            .find(|known| known.hash == Hash::Sha256)
+            .and_then(FileDigest::digest)
+        {
+            Some(digest) => {
+                of_file = digest;
+                &of_file
+            }
+            None => return Ok(Agreement::NotAsked),
+        },
+    };
+    let asked = second_opinion::Asked {
+        artifact: second_opinion::Artifact::Digest(digest),
+        key: match &integrity.signer {
+            Verifying::Key(key) => Some(key),
+            Verifying::Certificate { .. } => None,
+        },
+        hash: integrity.hash,
+        log: asked.authority.evidence.log_entries > 0,
+        signed_certificate_timestamp: asked.authority.evidence.signed_certificate_timestamps > 0,
+    };
+    match other.ask(bundle, material, &asked) {
+        Opinion::Agrees { .. } => Ok(Agreement::Agrees),
+        Opinion::NotItsShape(_) => Ok(Agreement::NotAsked),
+        Opinion::Refuses(reason) => Err(Failure::SecondOpinion(reason)),
     }
 }

@@ -358,6 +358,7 @@ pub(crate) fn key_authority(key: &KeyPair) -> Authority {
     Authority {
         signers: Signers::Keys(vec![verification_key(key)]),
         root: Arc::new(TrustedRoot::default()),
+        second_opinion: None,
         evidence: RequiredEvidence::default(),
         annotations: BTreeMap::new(),
         accept_dsse_v0_0_2: false,
@@ -390,5 +391,5 @@ pub(crate) fn judge_with(
         purpose,
         conditions,
     };
-    signature::verify(material, &asked, now)
+    signature::verify(material, None, &asked, now)
 }

@@ -557,7 +557,7 @@ fn a_files_signature_is_one_of_the_file_and_none_of_an_image() {
             purpose: Purpose::Any,
             conditions: &conditions,
         };
-        verify(material, &asked, now())
+        verify(material, None, &asked, now())
     };
     refused(judged(&material, &digests(digest)), Step::Content, Code::Unsigned);
     material.content = message(&digest);
