@@ -13,20 +13,20 @@ use crate::sigstore::trusted_root::{LogKeyKind, TransparencyLog};
 const SIGNATURE_MARK: &str = "\u{2014} ";
 
 /// A checkpoint as it came. Nothing in it is verified.
-#[derive(Debug)]
-pub(super) struct Checkpoint<'a> {
+#[derive(Clone, Debug)]
+pub struct Checkpoint<'a> {
     /// What is signed: the text, its last newline included.
     text: &'a str,
     /// The name of the log.
     origin: &'a str,
     /// The number of leaves.
-    pub(super) size: u64,
+    pub size: u64,
     /// The root hash.
-    pub(super) root: TreeHash,
+    pub root: TreeHash,
     signatures: Vec<Signature<'a>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Signature<'a> {
     /// The name of the signer's key.
     name: &'a str,
@@ -37,7 +37,11 @@ struct Signature<'a> {
 
 impl<'a> Checkpoint<'a> {
     /// Parses a note and the checkpoint in it.
-    pub(super) fn parse(note: &'a str) -> Result<Self, CheckpointError> {
+    ///
+    /// # Errors
+    ///
+    /// When it is no note, its text no checkpoint, or when it has more than [`MAX_CHECKPOINT_SIGNATURES`].
+    pub fn parse(note: &'a str) -> Result<Self, CheckpointError> {
         use CheckpointError::{Note, Text, TooManySignatures};
         if note
             .chars()
@@ -81,20 +85,28 @@ impl<'a> Checkpoint<'a> {
 
     /// Whether a Rekor v1 log made it: their origins end with the number of a tree, those of Rekor v2 are bare names
     /// (sigstore-go pkg/verify/tlog.go, `hasRekorV1STH`).
-    pub(super) fn is_rekor_v1(&self) -> bool {
+    pub fn is_rekor_v1(&self) -> bool {
         let tree = self.origin.rsplit_once(" - ").map(|(_, tree)| tree);
         tree.is_some_and(|tree| !tree.is_empty() && tree.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     /// Verifies that a Rekor v1 log signed it: always with SHA-256, and under a name that says nothing (rekor
     /// pkg/util/signed_note.go). The signatures of others do not matter.
-    pub(super) fn verify_rekor_v1(&self, log: &TransparencyLog) -> Result<(), CheckpointError> {
+    ///
+    /// # Errors
+    ///
+    /// When it did not.
+    pub fn verify_rekor_v1(&self, log: &TransparencyLog) -> Result<(), CheckpointError> {
         self.verify(log, Hash::Sha256, log.key.fingerprint(), None)
     }
 
     /// Verifies that a Rekor v2 log signed it: its host name is the origin, and the name of its signature (rekor-tiles
     /// pkg/note/note.go). The signatures of others, its witnesses', do not matter.
-    pub(super) fn verify_rekor_v2(&self, log: &TransparencyLog) -> Result<(), CheckpointError> {
+    ///
+    /// # Errors
+    ///
+    /// When it did not, or the checkpoint is of another log.
+    pub fn verify_rekor_v2(&self, log: &TransparencyLog) -> Result<(), CheckpointError> {
         let host = log.host().ok_or(CheckpointError::NoHost)?;
         if self.origin != host {
             return Err(CheckpointError::Origin);

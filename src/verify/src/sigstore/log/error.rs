@@ -32,6 +32,12 @@ pub enum LogError {
     /// The body is about something else.
     #[error("the log entry is not about this signature: {0}")]
     Binding(#[from] BindingError),
+    /// Entries of Rekor v2 have nothing but their proof.
+    #[error("the log entry is of Rekor v2 and comes without an inclusion proof")]
+    NoProof,
+    /// Rekor v2 promises nothing.
+    #[error("the log entry is of Rekor v2 and comes with a promise")]
+    PromiseOfRekorV2,
     /// A Rekor v2 log and an entry of Rekor v1, or the other way round.
     #[error("the log is of Rekor v{log} and its entry of Rekor v{entry}")]
     Generation {
@@ -123,12 +129,6 @@ pub enum InclusionError {
         /// The entry's.
         entry: u64,
     },
-    /// Entries of Rekor v2 have nothing but their proof.
-    #[error("an entry of Rekor v2 comes without one")]
-    None,
-    /// Rekor v2 promises nothing.
-    #[error("an entry of Rekor v2 comes with a promise")]
-    PromiseToo,
 }
 
 /// Why a checkpoint does not hold.

@@ -4,11 +4,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::InclusionError;
 
-/// A hash of the tree.
-pub(super) type TreeHash = [u8; 32];
+/// A hash of the tree: SHA-256, the only one that sigstore's logs use.
+pub type TreeHash = [u8; 32];
 
 /// The hash of a leaf (RFC 6962 §2.1). Its prefix keeps it apart from those of nodes.
-pub(super) fn leaf_hash(leaf: &[u8]) -> TreeHash {
+pub fn leaf_hash(leaf: &[u8]) -> TreeHash {
     Sha256::new().chain_update([0]).chain_update(leaf).finalize().into()
 }
 
@@ -21,14 +21,12 @@ fn node_hash(left: &TreeHash, right: &TreeHash) -> TreeHash {
         .into()
 }
 
-/// Follows the path from the leaf `index` of a tree of `size` to its root, and compares that.
-pub(super) fn verify(
-    leaf: TreeHash,
-    index: u64,
-    size: u64,
-    path: &[Box<[u8]>],
-    root: &[u8],
-) -> Result<(), InclusionError> {
+/// Follows the path from the leaf `index` of a tree of `size` to its root, and compares that with `root`.
+///
+/// # Errors
+///
+/// When the leaf is outside of the tree, the path is not as long as its way up, or leads to another root.
+pub fn verify(leaf: TreeHash, index: u64, size: u64, path: &[Box<[u8]>], root: &[u8]) -> Result<(), InclusionError> {
     let Some(last) = size.checked_sub(1).filter(|last| index <= *last) else {
         return Err(InclusionError::Index { index, size });
     };

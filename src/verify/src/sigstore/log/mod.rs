@@ -2,9 +2,9 @@
 
 mod binding;
 mod body;
-mod checkpoint;
+pub mod checkpoint;
 mod error;
-mod inclusion;
+pub mod inclusion;
 mod promise;
 #[cfg(test)]
 mod tests;
@@ -130,9 +130,9 @@ fn verify_rekor_v1(entry: &LogEntry, log: &TransparencyLog) -> Result<Option<Tim
 /// Rekor v2 gives a proof with a checkpoint, and nothing else (rekor-v2-spec §4; rekor-tiles CLIENTS.md).
 fn verify_rekor_v2(entry: &LogEntry, log: &TransparencyLog) -> Result<(), LogError> {
     if entry.promise.is_some() {
-        return Err(InclusionError::PromiseToo.into());
+        return Err(LogError::PromiseOfRekorV2);
     }
-    let proof = entry.proof.as_ref().ok_or(InclusionError::None)?;
+    let proof = entry.proof.as_ref().ok_or(LogError::NoProof)?;
     let note = proof.checkpoint.as_ref().ok_or(InclusionError::NoCheckpoint)?;
     let checkpoint = Checkpoint::parse(note)?;
     if checkpoint.is_rekor_v1() {

@@ -1,8 +1,8 @@
-//! `trusted_root.json`: proto3 JSON of the message `TrustedRoot`, in which fields of a default value may be absent.
+//! `trusted_root.json`: proto3 JSON of the message `TrustedRoot`, in which fields of a default value may be absent or null.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Authority, PartyError, TransparencyLog, TrustedRoot, TrustedRootError, log_key};
 use crate::Timestamp;
@@ -21,38 +21,38 @@ const MEDIA_TYPES: [&str; 3] = [
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Root {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     media_type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     tlogs: Vec<Log>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     certificate_authorities: Vec<WireAuthority>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     ctlogs: Vec<Log>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     timestamp_authorities: Vec<WireAuthority>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Log {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     base_url: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     hash_algorithm: String,
     public_key: Option<PublicKey>,
     log_id: Option<LogId>,
     checkpoint_key_id: Option<LogId>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     operator: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PublicKey {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     raw_bytes: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     key_details: String,
     valid_for: Option<TimeRange>,
 }
@@ -60,7 +60,7 @@ struct PublicKey {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct LogId {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     key_id: String,
 }
 
@@ -70,25 +70,25 @@ struct WireAuthority {
     // Only says again what the anchor says.
     #[serde(rename = "subject")]
     _subject: Option<serde_json::Value>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     uri: String,
     cert_chain: Option<CertificateChain>,
     valid_for: Option<TimeRange>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     operator: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CertificateChain {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     certificates: Vec<WireCertificate>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct WireCertificate {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "nullable")]
     raw_bytes: String,
 }
 
@@ -97,6 +97,15 @@ struct WireCertificate {
 struct TimeRange {
     start: Option<String>,
     end: Option<String>,
+}
+
+/// A null stands for the default value, as an absent field does.
+fn nullable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<TrustedRoot, TrustedRootError> {
