@@ -82,6 +82,7 @@ fn measure(
     };
     let authorities = [("corp", trust.authority())];
     let requirement = Requirement {
+        attestations: &[],
         needed: 1,
         authorities: &authorities,
         accept_unverified: false,

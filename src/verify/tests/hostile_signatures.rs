@@ -80,6 +80,7 @@ fn keeps_one_of_many_signatures_that_prove_nothing() {
     let stores = &stores;
     let authorities = [("corp", AuthorityTerms::Notation { terms, stores })];
     let mut requirement = Requirement {
+        attestations: &[],
         needed: 1,
         authorities: &authorities,
         accept_unverified: false,

@@ -255,6 +255,7 @@ fn judged(layout: &Layout, anchor: &str, checks: &Checks, accept_unverified: boo
     let authority = AuthorityTerms::Notation { terms, stores: &stores };
     let now: Timestamp = now.parse().unwrap();
     let requirement = Requirement {
+        attestations: &[],
         needed: 1,
         authorities: &[("e2e", authority)],
         accept_unverified,

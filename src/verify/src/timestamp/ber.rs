@@ -8,6 +8,7 @@
 
 use crate::limits::MAX_NESTING;
 use crate::timestamp::TimestampError;
+use crate::x509::walk::write;
 
 const CONSTRUCTED: u8 = 0x20;
 const NUMBER: u8 = 0x1f;
@@ -29,20 +30,6 @@ pub(super) fn to_der(ber: &[u8]) -> Result<Vec<u8>, TimestampError> {
     let mut der = Vec::with_capacity(ber.len());
     element.write(&mut der);
     Ok(der)
-}
-
-/// Encodes an element: a tag below 31, and what it contains.
-pub(super) fn write(tag: u8, content: &[u8], out: &mut Vec<u8>) {
-    out.push(tag);
-    let length = content.len().to_be_bytes();
-    let significant = length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1);
-    let length = length.get(significant..).unwrap_or_default();
-    if content.len() >= 0x80 {
-        // At most eight bytes of length.
-        out.push(0x80 | length.len().to_le_bytes()[0]);
-    }
-    out.extend_from_slice(length);
-    out.extend_from_slice(content);
 }
 
 fn malformed(cause: &str) -> TimestampError {

@@ -6,8 +6,9 @@ use der::{Decode as _, Reader as _, Sequence, SliceReader, Tag, Tagged as _};
 use x509_cert::spki::AlgorithmIdentifierRef;
 
 use crate::limits::{MAX_ATTRIBUTES, MAX_TIMESTAMP_TOKEN_ITEMS};
-use crate::timestamp::{SignerError, TimestampError, ber, elements, implicit};
+use crate::timestamp::{SignerError, TimestampError, elements, implicit};
 use crate::x509::certificate::Certificate;
+use crate::x509::walk::write;
 
 const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 pub(super) const TST_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.1.4");
@@ -210,7 +211,7 @@ impl<'a> SignedAttributes<'a> {
         let mut sorted = self.encoded.clone();
         sorted.sort_unstable();
         let mut der = Vec::new();
-        ber::write(SET_OF, &sorted.concat(), &mut der);
+        write(SET_OF, &sorted.concat(), &mut der);
         der
     }
 

@@ -13,8 +13,7 @@
 //!
 //! Deliberately absent: revocation of the chain, which the caller asks about; CRLs and unsigned attributes inside the
 //! token, which nobody vouches for; the `tsa` name in `TSTInfo`, which only hints at the certificate that the signed
-//! hash already names; `nonce`, which is for the asker; and `TimeStampResp`, which is for the asker, too: envelopes hold
-//! bare tokens.
+//! hash already names; and `nonce`, which is for the asker.
 
 mod ber;
 mod cms;
@@ -23,18 +22,20 @@ mod tst_info;
 
 use const_oid::ObjectIdentifier;
 use der::asn1::AnyRef;
-use der::{Decode as _, Reader as _, SliceReader};
+use der::{Decode as _, Reader as _, SliceReader, Tag};
 use thiserror::Error;
 
 pub use signer::SignerError;
 
 use crate::Timestamp;
 use crate::limits::{MAX_TIMESTAMP_TOKEN_SIZE, MAX_TIMESTAMP_VERIFICATIONS};
+use crate::sigstore::window::Window;
 use crate::timestamp::cms::SignedData;
 use crate::timestamp::tst_info::TstInfo;
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, ParseCertificateError};
 use crate::x509::timestamping::{Budget, Exhausted};
+use crate::x509::walk::Walk;
 
 /// A countersignature that holds: a timestamp authority said that the message existed at this time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +147,20 @@ pub enum TimestampError {
     /// A critical extension of `TSTInfo` that is not known here. All are unknown.
     #[error("the timestamp token has the critical extension {0}, which is not supported")]
     CriticalExtension(ObjectIdentifier),
+    /// A response without a token, because the authority refused the request (RFC 3161 §2.4.2).
+    #[error("the timestamp response has the status {0}: expected 0, granted")]
+    NotGranted(u32),
+    /// The trusted root has no timestamp authority.
+    #[error("the trusted root has no timestamp authority")]
+    NoAuthority,
+    /// The authority did not count at the time that it named.
+    #[error("the timestamp is of {generated_at}, when its authority did not count: it counts {window}")]
+    OutsideWindow {
+        /// The time that the token names.
+        generated_at: Timestamp,
+        /// When the authority counts.
+        window: Window,
+    },
     /// Nobody signed it.
     #[error("the timestamp token has no signer")]
     NoSigner,
@@ -184,7 +199,7 @@ fn refused_signers(count: usize) -> &'static str {
 }
 
 /// Verifies a token over `message`, the raw bytes of an envelope's signature. `anchors` are the roots of timestamp
-/// authorities that are trusted.
+/// authorities that are trusted; what is no root among them is passed over.
 ///
 /// # Errors
 ///
@@ -194,27 +209,104 @@ pub fn verify<'a>(
     message: &[u8],
     anchors: impl IntoIterator<Item = &'a Certificate> + Clone,
 ) -> Result<Countersignature, TimestampError> {
-    if token.len() > MAX_TIMESTAMP_TOKEN_SIZE {
-        return Err(TimestampError::TooLarge(token.len()));
+    let roots: Vec<&Certificate> = anchors.into_iter().filter(|anchor| anchor.is_self_issued()).collect();
+    let trust = Trust {
+        anchors: &roots,
+        certificates: &[],
+        signer: None,
+    };
+    Encoded::token(token)?
+        .open(message)?
+        .verify(&trust, &mut Budget::default())
+}
+
+/// Who may have signed a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trust<'t> {
+    /// Where a chain has to end.
+    pub(crate) anchors: &'t [&'t Certificate],
+    /// Certificates that may be in it, beside those of the token.
+    pub(crate) certificates: &'t [Certificate],
+    /// The one certificate that may sign, where it is known.
+    pub(crate) signer: Option<&'t Certificate>,
+}
+
+/// The DER of a token.
+pub(crate) struct Encoded(Vec<u8>);
+
+impl Encoded {
+    /// Takes a token.
+    pub(crate) fn token(ber: &[u8]) -> Result<Self, TimestampError> {
+        if ber.len() > MAX_TIMESTAMP_TOKEN_SIZE {
+            return Err(TimestampError::TooLarge(ber.len()));
+        }
+        ber::to_der(ber).map(Self)
     }
-    let der = ber::to_der(token)?;
-    let signed = SignedData::parse(&der)?;
-    let info = TstInfo::parse(signed.content)?;
-    if info.imprint != info.hash.digest(message) {
-        return Err(TimestampError::Imprint);
-    }
-    let mut budget = Budget::default();
-    let mut first = None;
-    for signer in &signed.signers {
-        match signer::verify(signer, &signed, info.generated_at, anchors.clone(), &mut budget)? {
-            Ok(chain) => return Ok(Countersignature::new(chain, &info)),
-            Err(error) => first = first.or(Some(error)),
+
+    /// Takes a token, or a whole `TimeStampResp` (RFC 3161 §2.4.2) whose status is granted. The one begins with an object
+    /// identifier, the other with the sequence of its status.
+    pub(crate) fn token_or_response(ber: &[u8]) -> Result<Self, TimestampError> {
+        let Self(der) = Self::token(ber)?;
+        match response(&der)? {
+            Some(token) => Ok(Self(token.to_vec())),
+            None => Ok(Self(der)),
         }
     }
-    Err(first.map_or(TimestampError::NoSigner, |cause| TimestampError::Signers {
-        count: signed.signers.len(),
-        cause,
-    }))
+
+    /// Reads the token, and checks that it is of `message`.
+    pub(crate) fn open(&self, message: &[u8]) -> Result<Token<'_>, TimestampError> {
+        let signed = SignedData::parse(&self.0)?;
+        let info = TstInfo::parse(signed.content)?;
+        if info.imprint != info.hash.digest(message) {
+            return Err(TimestampError::Imprint);
+        }
+        Ok(Token { signed, info })
+    }
+}
+
+/// The token in a response; none where the bytes are no response.
+fn response(der: &[u8]) -> Result<Option<&[u8]>, TimestampError> {
+    const PART: &str = "response";
+    let malformed = |error: der::Error| TimestampError::Malformed {
+        part: PART,
+        cause: error.to_string().into(),
+    };
+    let mut parts = Walk::sequence(der).map_err(malformed)?;
+    let status = parts.required().map_err(malformed)?;
+    if status.tag() != Tag::Sequence {
+        return Ok(None);
+    }
+    let status: u32 = Walk::over(status.content()).decode().map_err(malformed)?;
+    // RFC 3161 §2.4.2: granted is 0. An authority that changed what it was asked for (1) says that it did, not what.
+    if status != 0 {
+        return Err(TimestampError::NotGranted(status));
+    }
+    let token = parts.required().map_err(malformed)?.whole;
+    parts.finish().map_err(malformed)?;
+    Ok(Some(token))
+}
+
+/// A token of a message. Nobody has vouched for it yet.
+pub(crate) struct Token<'a> {
+    signed: SignedData<'a>,
+    info: TstInfo<'a>,
+}
+
+impl Token<'_> {
+    /// Verifies that a signer has a chain to an anchor.
+    pub(crate) fn verify(&self, trust: &Trust<'_>, budget: &mut Budget) -> Result<Countersignature, TimestampError> {
+        let mut first = None;
+        for signer in &self.signed.signers {
+            match signer::verify(signer, &self.signed, self.info.generated_at, trust, budget)? {
+                Ok(chain) => return Ok(Countersignature::new(chain, &self.info)),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.map_or(TimestampError::NoSigner, |cause| TimestampError::Signers {
+            count: self.signed.signers.len(),
+            cause,
+        }))
+    }
 }
 
 /// What is behind a constructed context-specific tag, if that is what comes next.

@@ -12,7 +12,7 @@ use crate::Timestamp;
 use crate::crypto::{self, BadSignature, Hash, SignatureAlgorithm};
 use crate::limits::MAX_ATTRIBUTES;
 use crate::timestamp::cms::{SignedAttributes, SignedData, SignerInfo, TST_INFO};
-use crate::timestamp::implicit;
+use crate::timestamp::{Trust, implicit};
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, hash_algorithm, signature_algorithm, timestamp};
 use crate::x509::timestamping::{Budget, Exhausted, TimestampingChainError, find_chain};
@@ -65,9 +65,12 @@ pub enum SignerError {
     /// The hash of the signing-certificate-v2 attribute is not in the list.
     #[error("its signing certificate is hashed with {0}: expected SHA-256, SHA-384 or SHA-512")]
     CertificateHashAlgorithm(ObjectIdentifier),
-    /// The token has no certificate with the issuer and serial number.
+    /// Neither the token nor the trusted root has a certificate with the issuer and serial number.
     #[error("its certificate is not in the token")]
     CertificateNotFound,
+    /// Signed with another certificate than the one that the trusted root lists for the authority.
+    #[error("its certificate is not the one that the trusted root lists")]
+    OtherCertificate,
     /// The signed hash is another than that of the signer's certificate (RFC 5035 §4).
     #[error("the certificate is not the one whose hash it signs")]
     CertificateHash,
@@ -97,14 +100,14 @@ impl SignerError {
 }
 
 /// Verifies a signer of `signed`, and finds its chain.
-pub(super) fn verify<'a>(
+pub(super) fn verify(
     signer: &[u8],
     signed: &SignedData<'_>,
     generated_at: Timestamp,
-    anchors: impl IntoIterator<Item = &'a Certificate> + Clone,
+    trust: &Trust<'_>,
     budget: &mut Budget,
 ) -> Result<Result<Vec<Certificate>, SignerError>, Exhausted> {
-    let (signer, leaf, signing_time) = match bind(signer, signed) {
+    let (signer, leaf, signing_time) = match bind(signer, signed, trust) {
         Ok(bound) => bound,
         Err(error) => return Ok(Err(error)),
     };
@@ -120,7 +123,8 @@ pub(super) fn verify<'a>(
     // Beside the time of the token, the one that the signer's software added has to fit the certificates: notation asks
     // for that, too. It is nothing else to anyone.
     let moments: Vec<_> = [Some(generated_at), signing_time].into_iter().flatten().collect();
-    let chain = find_chain(leaf, &signed.certificates, anchors, &moments, budget)?;
+    let intermediates = trust.certificates.iter().chain(&signed.certificates);
+    let chain = find_chain(leaf, intermediates, trust.anchors.iter().copied(), &moments, budget)?;
     Ok(chain.map_err(SignerError::from))
 }
 
@@ -135,6 +139,7 @@ struct Bound<'a> {
 fn bind<'s, 'd>(
     signer: &'d [u8],
     signed: &'s SignedData<'_>,
+    trust: &Trust<'s>,
 ) -> Result<(Bound<'d>, &'s Certificate, Option<Timestamp>), SignerError> {
     let signer = SignerInfo::parse(signer)?;
     let hash =
@@ -157,7 +162,8 @@ fn bind<'s, 'd>(
         certificate.issuer_der() == signer.issuer && certificate.serial_number() == signer.serial_number
     };
     let essential = EssentialCertificate::read(attributes)?;
-    let mut candidates = signed.certificates.iter().filter(named).peekable();
+    let known = signed.certificates.iter().chain(trust.certificates);
+    let mut candidates = known.filter(named).peekable();
     if candidates.peek().is_none() {
         return Err(SignerError::CertificateNotFound);
     }
@@ -168,6 +174,9 @@ fn bind<'s, 'd>(
         && (issuer, serial_number) != (leaf.issuer_der(), leaf.serial_number())
     {
         return Err(SignerError::IssuerSerial);
+    }
+    if trust.signer.is_some_and(|expected| expected != leaf) {
+        return Err(SignerError::OtherCertificate);
     }
     let bound = Bound {
         algorithm,

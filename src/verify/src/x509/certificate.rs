@@ -24,6 +24,7 @@ use crate::digest::hex;
 use crate::limits::{MAX_ATTRIBUTES, MAX_CERTIFICATE_SIZE, MAX_REVOCATION_URLS};
 use crate::untrusted::Untrusted;
 use crate::x509::extensions::Extensions;
+use crate::x509::walk::{self, Extension, Walk};
 
 /// The SHA-256 of a certificate's DER: its name in reports and deny-lists.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,6 +197,21 @@ impl Certificate {
         &self.0.extensions
     }
 
+    /// The part that its issuer signed, as it is encoded.
+    pub(crate) fn to_be_signed(&self) -> &[u8] {
+        self.bytes(&self.0.to_be_signed)
+    }
+
+    /// The content of an extension as it is encoded, be it one that [`Extensions`] has or not. There is at most one: a
+    /// certificate with an extension twice does not parse.
+    pub(crate) fn extension(&self, id: ObjectIdentifier) -> Option<&[u8]> {
+        let extensions = extension_elements(self.to_be_signed()).ok()??;
+        extensions
+            .filter_map(|element| Extension::read(&element.ok()?).ok())
+            .find(|extension| extension.id == id)
+            .map(|extension| extension.value)
+    }
+
     /// Whether it says that it is a CA.
     pub fn is_ca(&self) -> bool {
         self.extensions()
@@ -336,6 +352,18 @@ impl<'a> Wire<'a> {
         reader.finish()?;
         Ok(wire)
     }
+}
+
+/// The extensions of a `TBSCertificate`, one by one; none where it has no such field (RFC 5280 §4.1).
+pub(crate) fn extension_elements(to_be_signed: &[u8]) -> der::Result<Option<Walk<'_>>> {
+    const FIELD: Tag = walk::constructed(3);
+    for field in Walk::sequence(to_be_signed)? {
+        let field = field?;
+        if field.tag() == FIELD {
+            return Walk::sequence(field.content()).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// The next element: where it is, and its bytes, header included.

@@ -1,19 +1,21 @@
 //! The chain of a timestamp authority: from the certificate that signed a token to a root that is trusted
 //! (notation spec: signature-specification.md#certificate-requirements, RFC 3161 §2.3).
 //!
-//! Unlike an envelope's chain this one is built: a token's certificates are a set, the root may be left out of it, and
-//! cross-signed authorities put more into it than one path. The search follows names, asks the cheap rules before it
-//! verifies a signature, and pays for each signature from a budget: so it ends soon, whatever the certificates are.
+//! Unlike an envelope's chain this one is built ([`super::path`]): a token's certificates are a set, the root may be left
+//! out of it, and cross-signed authorities put more into it than one path.
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
 use thiserror::Error;
 
 use crate::Timestamp;
-use crate::limits::{MAX_CHAIN_LENGTH, MAX_TIMESTAMP_VERIFICATIONS};
+use crate::limits::MAX_CHAIN_LENGTH;
 use crate::untrusted::Untrusted;
 use crate::x509::certificate::{Certificate, NotIssuedBy};
 use crate::x509::chain::{self, Criticality, IssuerError, LeafError};
+use crate::x509::path::{self, LinkError, Place};
+
+pub use crate::x509::path::{Budget, Exhausted};
 
 /// Why there is no chain. Positions count from the leaf, which is 0. Of several dead ends the longest is told.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -85,42 +87,26 @@ pub enum TimestampingChainError {
     TooLong,
 }
 
-/// No signature may be verified any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exhausted;
-
-/// How many signatures may still be verified for one token.
-#[derive(Debug)]
-pub struct Budget(usize);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(MAX_TIMESTAMP_VERIFICATIONS)
-    }
-}
-
-impl Budget {
-    /// Pays for one signature.
-    ///
-    /// # Errors
-    ///
-    /// When there is nothing left.
-    pub fn spend(&mut self) -> Result<(), Exhausted> {
-        self.0 = self.0.checked_sub(1).ok_or(Exhausted)?;
-        Ok(())
+impl From<LinkError> for TimestampingChainError {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::NotIssuedBy { position, cause } => Self::NotIssuedBy { position, cause },
+            LinkError::NoIssuer { position, subject } => Self::NoIssuer { position, subject },
+            LinkError::TooLong => Self::TooLong,
+        }
     }
 }
 
 /// Finds a chain from `leaf` over `intermediates`, in any order, to one of `anchors`. The anchor is trusted as it
-/// stands: its own signature is not computed, but every other rule counts for it, too. An anchor that is no root is
-/// passed over, and so is a root among the intermediates.
+/// stands: its own signature is not computed, but every other rule counts for it, too. A root among the intermediates is
+/// passed over. A leaf that is an anchor itself is a chain.
 ///
 /// # Errors
 ///
 /// [`Exhausted`] when the budget ends before the search; otherwise the inner error when there is no chain.
 pub fn find_chain<'a>(
     leaf: &Certificate,
-    intermediates: &[Certificate],
+    intermediates: impl IntoIterator<Item = &'a Certificate> + Clone,
     anchors: impl IntoIterator<Item = &'a Certificate> + Clone,
     moments: &[Timestamp],
     budget: &mut Budget,
@@ -128,101 +114,12 @@ pub fn find_chain<'a>(
     if let Err(error) = check_leaf(leaf, moments) {
         return Ok(Err(error));
     }
-    let mut search = Search {
-        intermediates,
-        anchors,
-        moments,
-        budget,
-        dead_end: None,
-        path: vec![leaf.clone()],
-    };
-    if search.extend()? {
-        return Ok(Ok(search.path));
+    if anchors.clone().into_iter().any(|anchor| anchor == leaf) {
+        return Ok(Ok(vec![leaf.clone()]));
     }
-    let dead_end = search.dead_end.map(|(_, error)| error);
-    Ok(Err(dead_end.unwrap_or(TimestampingChainError::TooLong)))
-}
-
-struct Search<'s, A> {
-    intermediates: &'s [Certificate],
-    anchors: A,
-    moments: &'s [Timestamp],
-    budget: &'s mut Budget,
-    /// The longest path that failed, and why.
-    dead_end: Option<(usize, TimestampingChainError)>,
-    path: Vec<Certificate>,
-}
-
-impl<'a, A: IntoIterator<Item = &'a Certificate> + Clone> Search<'_, A> {
-    /// Extends the path to an anchor, or leaves it as it is. The path grows by one with each call, and no longer than
-    /// a chain may be.
-    fn extend(&mut self) -> Result<bool, Exhausted> {
-        let Some(last) = self.path.last().cloned() else {
-            return Ok(false);
-        };
-        if self.path.len() == MAX_CHAIN_LENGTH {
-            self.fail(TimestampingChainError::TooLong);
-            return Ok(false);
-        }
-        let named = |issuer: &Certificate| issuer.subject_der() == last.issuer_der();
-        let mut any = false;
-        // Anchors first: the shortest chain, and the one whose last certificate the operator chose.
-        for anchor in self.anchors.clone() {
-            if named(anchor) && anchor.is_self_issued() {
-                any = true;
-                if self.accepts(&last, anchor)? {
-                    self.path.push(anchor.clone());
-                    return Ok(true);
-                }
-            }
-        }
-        for issuer in self.intermediates {
-            if named(issuer) && !issuer.is_self_issued() && !self.path.contains(issuer) {
-                any = true;
-                if self.accepts(&last, issuer)? {
-                    self.path.push(issuer.clone());
-                    if self.extend()? {
-                        return Ok(true);
-                    }
-                    self.path.pop();
-                }
-            }
-        }
-        if !any {
-            self.fail(TimestampingChainError::NoIssuer {
-                position: self.path.len() - 1,
-                subject: last.subject().to_string().into(),
-            });
-        }
-        Ok(false)
-    }
-
-    /// Whether `issuer` may follow `last` and signed it.
-    fn accepts(&mut self, last: &Certificate, issuer: &Certificate) -> Result<bool, Exhausted> {
-        let position = self.path.len();
-        if let Err(error) = check_issuer(issuer, position, self.moments) {
-            self.fail(error);
-            return Ok(false);
-        }
-        self.budget.spend()?;
-        match last.check_issued_by(issuer) {
-            Ok(()) => Ok(true),
-            Err(cause) => {
-                self.fail(TimestampingChainError::NotIssuedBy {
-                    position: position - 1,
-                    cause,
-                });
-                Ok(false)
-            }
-        }
-    }
-
-    fn fail(&mut self, error: TimestampingChainError) {
-        let length = self.path.len();
-        if self.dead_end.as_ref().is_none_or(|(longest, _)| length > *longest) {
-            self.dead_end = Some((length, error));
-        }
-    }
+    let check = |issuer: &Certificate, position, _: Place| check_issuer(issuer, position, moments);
+    let found = path::find(leaf, intermediates, anchors, &check, budget)?;
+    Ok(found.map_err(|dead_end| dead_end.cause))
 }
 
 /// RFC 3161 §2.3: the extended key usage is critical and has timeStamping alone. The rest is as for whoever signs.

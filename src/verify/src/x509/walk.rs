@@ -1,4 +1,4 @@
-//! A walk over DER, element by element.
+//! A walk over DER, element by element, and the one way to write an element.
 //!
 //! CRLs have a hundred thousand entries and responses carry what strangers put there: what is not looked at costs no
 //! memory. Whatever is read is strict DER: definite lengths in their shortest form, and nothing left over.
@@ -11,22 +11,22 @@ use crate::Timestamp;
 
 /// An element: its tag, its content, and both together as they came.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Element<'a> {
-    pub(super) any: AnyRef<'a>,
-    pub(super) whole: &'a [u8],
+pub(crate) struct Element<'a> {
+    pub(crate) any: AnyRef<'a>,
+    pub(crate) whole: &'a [u8],
 }
 
 impl<'a> Element<'a> {
-    pub(super) fn tag(&self) -> Tag {
+    pub(crate) fn tag(&self) -> Tag {
         self.any.tag()
     }
 
-    pub(super) fn content(&self) -> &'a [u8] {
+    pub(crate) fn content(&self) -> &'a [u8] {
         self.any.value()
     }
 
     /// The elements inside, where the tag is the expected one.
-    pub(super) fn inside(&self, tag: Tag) -> Result<Walk<'a>> {
+    pub(crate) fn inside(&self, tag: Tag) -> Result<Walk<'a>> {
         self.tag().assert_eq(tag)?;
         Ok(Walk::over(self.content()))
     }
@@ -34,22 +34,22 @@ impl<'a> Element<'a> {
 
 /// The elements that lie one behind the other in a content.
 #[derive(Clone, Debug)]
-pub(super) struct Walk<'a> {
+pub(crate) struct Walk<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Walk<'a> {
-    pub(super) const fn over(content: &'a [u8]) -> Self {
+    pub(crate) const fn over(content: &'a [u8]) -> Self {
         Self { rest: content }
     }
 
     /// The elements of the one SEQUENCE that the bytes are.
-    pub(super) fn sequence(bytes: &'a [u8]) -> Result<Self> {
+    pub(crate) fn sequence(bytes: &'a [u8]) -> Result<Self> {
         only(bytes)?.inside(Tag::Sequence)
     }
 
     /// The next element, which must be there.
-    pub(super) fn required(&mut self) -> Result<Element<'a>> {
+    pub(crate) fn required(&mut self) -> Result<Element<'a>> {
         let mut reader = SliceReader::new(self.rest)?;
         let any: AnyRef<'a> = reader.decode()?;
         let length = usize::try_from(reader.position())?;
@@ -62,7 +62,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The next element, where it has this tag.
-    pub(super) fn optional(&mut self, tag: Tag) -> Result<Option<Element<'a>>> {
+    pub(crate) fn optional(&mut self, tag: Tag) -> Result<Option<Element<'a>>> {
         if self.rest.is_empty() {
             return Ok(None);
         }
@@ -76,12 +76,12 @@ impl<'a> Walk<'a> {
     }
 
     /// The next element as something that `der` knows.
-    pub(super) fn decode<T: der::Decode<'a, Error = Error>>(&mut self) -> Result<T> {
+    pub(crate) fn decode<T: der::Decode<'a, Error = Error>>(&mut self) -> Result<T> {
         T::from_der(self.required()?.whole)
     }
 
     /// There is nothing left.
-    pub(super) fn finish(self) -> Result<()> {
+    pub(crate) fn finish(self) -> Result<()> {
         match self.rest {
             [] => Ok(()),
             _ => Err(Tag::Sequence.length_error().into()),
@@ -106,7 +106,7 @@ impl<'a> Iterator for Walk<'a> {
 }
 
 /// The one element that the bytes are.
-pub(super) fn only(bytes: &[u8]) -> Result<Element<'_>> {
+pub(crate) fn only(bytes: &[u8]) -> Result<Element<'_>> {
     let mut walk = Walk::over(bytes);
     let element = walk.required()?;
     walk.finish()?;
@@ -114,7 +114,7 @@ pub(super) fn only(bytes: &[u8]) -> Result<Element<'_>> {
 }
 
 /// `[number]` around other elements.
-pub(super) const fn constructed(number: u32) -> Tag {
+pub(crate) const fn constructed(number: u32) -> Tag {
     Tag::ContextSpecific {
         constructed: true,
         number: TagNumber(number),
@@ -122,7 +122,7 @@ pub(super) const fn constructed(number: u32) -> Tag {
 }
 
 /// `[number]` in place of a primitive element's own tag.
-pub(super) const fn primitive(number: u32) -> Tag {
+pub(crate) const fn primitive(number: u32) -> Tag {
     Tag::ContextSpecific {
         constructed: false,
         number: TagNumber(number),
@@ -130,7 +130,7 @@ pub(super) const fn primitive(number: u32) -> Tag {
 }
 
 /// `BOOLEAN` content: one of two octets in DER.
-pub(super) fn boolean(content: &[u8]) -> Result<bool> {
+pub(crate) fn boolean(content: &[u8]) -> Result<bool> {
     match content {
         [0x00] => Ok(false),
         [0xff] => Ok(true),
@@ -139,7 +139,7 @@ pub(super) fn boolean(content: &[u8]) -> Result<bool> {
 }
 
 /// `GeneralizedTime`, which has neither fractions nor zones here (RFC 5280 §4.1.2.5.2).
-pub(super) fn generalized_time(element: &Element<'_>) -> Result<Timestamp> {
+pub(crate) fn generalized_time(element: &Element<'_>) -> Result<Timestamp> {
     let time = GeneralizedTime::from_der(element.whole)?;
     i64::try_from(time.to_unix_duration().as_secs())
         .ok()
@@ -149,14 +149,14 @@ pub(super) fn generalized_time(element: &Element<'_>) -> Result<Timestamp> {
 
 /// An extension (RFC 5280 §4.1).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extension<'a> {
-    pub(super) id: ObjectIdentifier,
-    pub(super) critical: bool,
-    pub(super) value: &'a [u8],
+pub(crate) struct Extension<'a> {
+    pub(crate) id: ObjectIdentifier,
+    pub(crate) critical: bool,
+    pub(crate) value: &'a [u8],
 }
 
 impl<'a> Extension<'a> {
-    pub(super) fn read(element: &Element<'a>) -> Result<Self> {
+    pub(crate) fn read(element: &Element<'a>) -> Result<Self> {
         let mut parts = element.inside(Tag::Sequence)?;
         let id = parts.decode()?;
         let critical = match parts.optional(Tag::Boolean)? {
@@ -175,12 +175,33 @@ impl<'a> Extension<'a> {
 }
 
 /// The octets of an `INTEGER` in two's complement. There is one encoding of a number, so numbers can be compared by it.
-pub(super) fn integer<'a>(element: &Element<'a>) -> Result<&'a [u8]> {
+pub(crate) fn integer<'a>(element: &Element<'a>) -> Result<&'a [u8]> {
     element.tag().assert_eq(Tag::Integer)?;
     match element.content() {
         [] | [0x00, 0x00..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Tag::Integer.non_canonical_error().into()),
         octets => Ok(octets),
     }
+}
+
+/// Encodes an element: a tag below 31, and what it contains.
+pub(crate) fn write(tag: u8, content: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    let length = content.len().to_be_bytes();
+    let significant = length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1);
+    let length = length.get(significant..).unwrap_or_default();
+    if content.len() >= 0x80 {
+        // At most eight bytes of length.
+        out.push(0x80 | length.len().to_le_bytes()[0]);
+    }
+    out.extend_from_slice(length);
+    out.extend_from_slice(content);
+}
+
+/// [`write`] into bytes of its own.
+pub(crate) fn encoded(tag: u8, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(content.len() + 4);
+    write(tag, content, &mut out);
+    out
 }
 
 #[cfg(test)]

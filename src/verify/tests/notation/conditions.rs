@@ -90,6 +90,7 @@ fn judge_with(
         descriptor: &descriptor,
     };
     let requirement = Requirement {
+        attestations: &[],
         needed: 1,
         authorities: &[("corp", trust.authority())],
         accept_unverified: false,
@@ -235,6 +236,7 @@ fn an_answer_goes_on_with_what_lacked_it() {
     };
     let conditions = Conditions::default();
     let requirement = Requirement {
+        attestations: &[],
         needed: 1,
         authorities: &[("corp", trust.authority())],
         accept_unverified: false,
@@ -250,7 +252,7 @@ fn an_answer_goes_on_with_what_lacked_it() {
     let progress = findings.add(&[good(), signature.clone()], &subject, &requirement, &circumstances);
     assert_eq!(progress, Progress::Needs(vec![query()]));
     assert!(
-        findings.rests_on(signature.manifest().digest()),
+        findings.rests_on(&signature.id()),
         "it is kept until it is judged"
     );
     assert!(findings.proven().is_empty());

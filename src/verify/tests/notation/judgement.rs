@@ -33,6 +33,7 @@ fn judge_image(
         descriptor: &descriptor,
     };
     let requirement = Requirement {
+        attestations: &[],
         needed,
         authorities,
         accept_unverified,
@@ -44,7 +45,7 @@ fn judge_image(
 #[track_caller]
 fn admitted(judgement: Judgement) -> Permit {
     match judgement {
-        Judgement::Admit(permit) => permit,
+        Judgement::Admit(permit) => *permit,
         Judgement::Reject(rejection) => panic!("{}: {}", rejection.code, rejection.reason),
         Judgement::Need(need) => panic!("{:?}", need.queries),
     }
@@ -302,6 +303,7 @@ fn one_digest_with_two_media_types_is_judged_apart() {
         descriptor: &index,
     };
     let requirement = Requirement {
+        attestations: &[],
         needed: 1,
         authorities: &[("corp", CORP.authority())],
         accept_unverified: false,

@@ -49,6 +49,7 @@ fn permit(image: &Descriptor, expiry: &str) -> Permit {
     let trust = Trust::anchored_by(&chain[1]);
     let repository = "registry.example/app".parse().unwrap();
     let requirement = Requirement {
+        attestations: &[],
         needed: 1,
         authorities: &[("corp", trust.authority())],
         accept_unverified: false,
@@ -60,7 +61,7 @@ fn permit(image: &Descriptor, expiry: &str) -> Permit {
     };
     let evidence = [evidence(JWS, &jws.envelope(), image)];
     match judge(&evidence, &subject, &requirement, &Circumstances::at(now())) {
-        Judgement::Admit(permit) => permit,
+        Judgement::Admit(permit) => *permit,
         other => panic!("{other:?}"),
     }
 }
