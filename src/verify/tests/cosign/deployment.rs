@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::attestation::AttestationRequirement;
+use assay_verify::circumstances::Circumstances;
+use assay_verify::code::Code;
+use assay_verify::descriptor::{Descriptor, MediaType};
+use assay_verify::digest::Digest;
+use assay_verify::evidence::{SIMPLE_SIGNING, Signature, SignatureManifest};
+use assay_verify::judge::{self, AttestationAsked, AuthorityTerms, Judgement, Permit, Requirement, Subject};
 use assay_verify::policy::Conditions;
 use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
 use assay_verify::sigstore::dsse::{IN_TOTO, pre_authentication_encoding};
@@ -392,4 +399,126 @@ pub(crate) fn judge_with(
         conditions,
     };
     signature::verify(material, None, &asked, now)
+}
+
+fn descriptor(media_type: &str, content: &[u8]) -> Descriptor {
+    Descriptor {
+        media_type: MediaType::parse(media_type).unwrap(),
+        digest: Digest::sha256(content),
+        size: content.len() as u64,
+    }
+}
+
+/// A manifest with these layers, as evidence: one signature for each.
+fn manifest(artifact_type: Option<&str>, subject: bool, layers: &[(&str, Vec<u8>, Value)]) -> Vec<Signature> {
+    let mut manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_MANIFEST,
+        "config": { "mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest::sha256(b"{}").to_string(), "size": 2 },
+        "layers": layers.iter().map(|(media_type, content, annotations)| json!({
+            "mediaType": media_type,
+            "digest": Digest::sha256(content).to_string(),
+            "size": content.len(),
+            "annotations": annotations,
+        })).collect::<Vec<_>>(),
+    });
+    if let Some(artifact_type) = artifact_type {
+        manifest["artifactType"] = artifact_type.into();
+    }
+    if subject {
+        let image = image();
+        manifest["subject"] = json!({
+            "mediaType": image.media_type.as_str(), "digest": image.digest.to_string(), "size": image.size,
+        });
+    }
+    let json: Arc<[u8]> = serde_json::to_vec(&manifest).unwrap().into();
+    let manifest = Arc::new(SignatureManifest::open(&descriptor(MediaType::OCI_MANIFEST, &json), json).unwrap());
+    let blobs = layers.iter().enumerate();
+    blobs
+        .map(|(position, (_, content, _))| {
+            Signature::new(manifest.clone(), position, content.as_slice().into()).unwrap()
+        })
+        .collect()
+}
+
+/// A referrer with a bundle of one statement, signed with a key.
+pub(crate) fn bundle(key: &KeyPair, statement: &[u8]) -> Signature {
+    let signature = key.sign(&pre_authentication_encoding(IN_TOTO, statement)).unwrap();
+    let bundle = json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": { "publicKey": { "hint": "" } },
+        "dsseEnvelope": {
+            "payload": STANDARD.encode(statement),
+            "payloadType": IN_TOTO,
+            "signatures": [{ "sig": STANDARD.encode(signature) }],
+        },
+    });
+    let media_type = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    let layers = [(media_type, serde_json::to_vec(&bundle).unwrap(), json!({}))];
+    manifest(Some(media_type), true, &layers).remove(0)
+}
+
+/// An image under the tag `.sig`, with one signature for each key.
+pub(crate) fn tag(keys: &[&KeyPair]) -> Vec<Signature> {
+    let layer = |(index, key): (usize, &&KeyPair)| {
+        // Payloads differ, as those of different signers do.
+        let payload = payload(&json!({ "n": index.to_string() }));
+        let signature = STANDARD.encode(key.sign(&payload).unwrap());
+        let annotations = json!({ "dev.cosignproject.cosign/signature": signature });
+        (SIMPLE_SIGNING, payload, annotations)
+    };
+    manifest(None, false, &keys.iter().enumerate().map(layer).collect::<Vec<_>>())
+}
+
+/// A rule's judgement of all evidence at once.
+pub(crate) fn judge_image(
+    evidence: &[Signature],
+    needed: usize,
+    authorities: &[(&str, &Authority)],
+    attestations: &[(&str, &Authority, &AttestationRequirement)],
+) -> Judgement {
+    let image = image();
+    let repository = "registry.test/app".parse().unwrap();
+    let subject = Subject {
+        repository: &repository,
+        descriptor: &image,
+    };
+    let authorities: Vec<_> = authorities
+        .iter()
+        .map(|(name, authority)| (*name, AuthorityTerms::Cosign { authority }))
+        .collect();
+    let attestations: Vec<_> = attestations
+        .iter()
+        .map(|(name, authority, requirement)| AttestationAsked {
+            authority: name,
+            terms: AuthorityTerms::Cosign { authority },
+            requirement,
+        })
+        .collect();
+    let requirement = Requirement {
+        needed,
+        authorities: &authorities,
+        accept_unverified: false,
+        conditions: &Conditions::default(),
+        attestations: &attestations,
+    };
+    judge::judge(evidence, &subject, &requirement, &Circumstances::at(now()))
+}
+
+/// Why an image is denied.
+#[track_caller]
+pub(crate) fn denied(judgement: Judgement) -> (Code, String) {
+    match judgement {
+        Judgement::Reject(rejection) => (rejection.code, rejection.reason),
+        other => panic!("it is denied: {other:?}"),
+    }
+}
+
+/// What an image is admitted by.
+#[track_caller]
+pub(crate) fn admitted(judgement: Judgement) -> Permit {
+    match judgement {
+        Judgement::Admit(permit) => *permit,
+        other => panic!("it is admitted: {other:?}"),
+    }
 }

@@ -251,10 +251,7 @@ fn an_answer_goes_on_with_what_lacked_it() {
     let mut findings = Findings::new(&requirement);
     let progress = findings.add(&[good(), signature.clone()], &subject, &requirement, &circumstances);
     assert_eq!(progress, Progress::Needs(vec![query()]));
-    assert!(
-        findings.rests_on(&signature.id()),
-        "it is kept until it is judged"
-    );
+    assert!(findings.rests_on(&signature.id()), "it is kept until it is judged");
     assert!(findings.proven().is_empty());
 
     let list = list(false);
