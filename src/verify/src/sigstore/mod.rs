@@ -23,3 +23,4 @@ pub mod statement;
 pub mod timestamp;
 pub mod trusted_root;
 pub mod window;
+mod wire;

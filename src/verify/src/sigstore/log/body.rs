@@ -9,9 +9,9 @@ use x509_cert::der::pem;
 
 use super::BodyError;
 use crate::crypto::{Curve, Hash, KeyKind};
-use crate::envelope::json;
 use crate::limits::MAX_ENVELOPE_VALUES;
 use crate::sigstore::key::VerificationKey;
+use crate::sigstore::wire;
 use crate::x509::certificate::Certificate;
 use crate::x509::pem::pem_blocks;
 
@@ -99,9 +99,7 @@ impl LoggedDigest {
 impl Body {
     /// Parses a body. `said` is the kind and the version that the entry says beside it.
     pub(super) fn parse(bytes: &[u8], said: Option<(&str, &str)>, accept_dsse_v0_0_2: bool) -> Result<Self, BodyError> {
-        let value = json::parse_within(bytes, MAX_ENVELOPE_VALUES)
-            .map_err(|error| BodyError::Malformed(error.to_string().into()))?;
-        let entry: Entry = typed(value)?;
+        let entry: Entry = wire::parse(bytes, MAX_ENVELOPE_VALUES, &["signatures"]).map_err(BodyError::Malformed)?;
         let (kind, version) = (&*entry.kind, &*entry.api_version);
         if said.is_some_and(|said| said != (kind, version)) {
             return Err(BodyError::OtherKind {

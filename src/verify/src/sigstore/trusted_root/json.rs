@@ -6,9 +6,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Authority, PartyError, TransparencyLog, TrustedRoot, TrustedRootError, log_key};
 use crate::Timestamp;
-use crate::envelope::json;
 use crate::limits::{MAX_CHAIN_LENGTH, MAX_TRUSTED_ROOT_SIZE, MAX_TRUSTED_ROOT_VALUES};
 use crate::sigstore::window::Window;
+use crate::sigstore::wire;
 use crate::x509::certificate::Certificate;
 
 /// The media types that clients must, should and may support.
@@ -16,6 +16,15 @@ const MEDIA_TYPES: [&str; 3] = [
     "application/vnd.dev.sigstore.trustedroot.v0.2+json",
     "application/vnd.dev.sigstore.trustedroot.v0.1+json",
     "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+];
+
+/// The fields that have arrays.
+const LISTS: [&str; 5] = [
+    "tlogs",
+    "certificateAuthorities",
+    "ctlogs",
+    "timestampAuthorities",
+    "certificates",
 ];
 
 #[derive(Deserialize)]
@@ -112,11 +121,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<TrustedRoot, TrustedRootError> {
     if bytes.len() > MAX_TRUSTED_ROOT_SIZE {
         return Err(TrustedRootError::TooLarge(bytes.len()));
     }
-    // Twice: once for what serde does not see, keys that appear twice and depth, and once into the types.
-    let value = json::parse_within(bytes, MAX_TRUSTED_ROOT_VALUES)
-        .map_err(|error| TrustedRootError::Malformed(error.to_string().into()))?;
-    let root: Root =
-        serde_json::from_value(value).map_err(|error| TrustedRootError::Malformed(error.to_string().into()))?;
+    let root: Root = wire::parse(bytes, MAX_TRUSTED_ROOT_VALUES, &LISTS).map_err(TrustedRootError::Malformed)?;
     if !MEDIA_TYPES.contains(&&*root.media_type) {
         return Err(TrustedRootError::MediaType(root.media_type.into()));
     }

@@ -475,6 +475,16 @@ fn refuses_bodies_of_no_known_kind() {
             "{body}: {error:?}"
         );
     }
+    // Readers that know names do not take positions.
+    let positions = format!(r#"["hashedrekord","0.0.1",{}]"#, good_v1());
+    let nested = good_v1().replacen(r#"{"hash":"#, "[", 1).replacen("}},", "}],", 1);
+    for body in [positions, nested] {
+        let error = outcome(&body, &logged(&content, SIGNER.key()));
+        assert!(
+            matches!(error, Err(LogError::Body(BodyError::Malformed(_)))),
+            "{body}: {error:?}"
+        );
+    }
     // Two readers could take either.
     let twice = good_v1().replacen(r#""data""#, r#""data":{},"data""#, 1);
     let error = outcome(&twice, &logged(&content, SIGNER.key()));
