@@ -244,4 +244,6 @@ fn bounded(text: Box<str>, extension: ObjectIdentifier) -> Result<Box<str>, Prof
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

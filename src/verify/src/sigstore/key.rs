@@ -149,9 +149,13 @@ impl VerificationKey {
         }
     }
 
-    /// Wraps an `RSAPublicKey` (RFC 8017 §A.1.1) in the `SubjectPublicKeyInfo` that it has everywhere else (RFC 3279
-    /// §2.3.1): so it has the same fingerprint.
-    fn from_pkcs1(der: &[u8]) -> Result<Self, KeyError> {
+    /// Parses an `RSAPublicKey` (RFC 8017 §A.1.1), and wraps it in the `SubjectPublicKeyInfo` that it has everywhere else
+    /// (RFC 3279 §2.3.1): so it has the same fingerprint. Trusted roots call such a key `PKCS1_RSA_…`.
+    ///
+    /// # Errors
+    ///
+    /// When it is malformed, or of another size than 2048 to 8192 bits.
+    pub fn from_pkcs1(der: &[u8]) -> Result<Self, KeyError> {
         let info: SubjectPublicKeyInfo<AnyRef<'_>, BitStringRef<'_>> = SubjectPublicKeyInfo {
             algorithm: AlgorithmIdentifierRef {
                 oid: rfc5912::RSA_ENCRYPTION,

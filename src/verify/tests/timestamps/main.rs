@@ -1,5 +1,6 @@
 //! Timestamp tokens: real ones, and made ones with one defect at a time.
 
+mod authorities;
 #[path = "../shared/manifest.rs"]
 mod manifest;
 mod openssl;
