@@ -28,17 +28,36 @@ fn vectors() -> PathBuf {
     sigstore
 }
 
+/// The content of a file.
+pub(crate) fn bytes(path: &str) -> Vec<u8> {
+    std::fs::read(vectors().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The text of a file.
+pub(crate) fn text(path: &str) -> String {
+    String::from_utf8(bytes(path)).unwrap()
+}
+
 /// A file with JSON; none where there is no such file, or it is no JSON.
-pub(crate) fn json(path: &str) -> Option<Value> {
+pub(crate) fn parsed(path: &str) -> Option<Value> {
     serde_json::from_slice(&std::fs::read(vectors().join(path)).ok()?).ok()
 }
 
 /// The names of the folders in a folder, in order.
 pub(crate) fn folders(path: &str) -> Vec<String> {
+    names(path, true)
+}
+
+/// The names of the files in a folder, in order.
+pub(crate) fn files(path: &str) -> Vec<String> {
+    names(path, false)
+}
+
+fn names(path: &str, folders: bool) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(vectors().join(path))
-        .unwrap()
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
         .map(Result::unwrap)
-        .filter(|entry| entry.path().is_dir())
+        .filter(|entry| entry.path().is_dir() == folders)
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     names.sort();
