@@ -347,8 +347,10 @@ pub const MAX_PREDICATE_TYPE_LENGTH: usize = 512;
 
 /// The path to a field of a statement: those of SLSA have four names.
 pub const MAX_FIELD_PATH_LENGTH: usize = 1024;
+
 /// A file with a public key, or with the certificate that it is in. RSA of 8192 bits takes 1.5 KiB.
 pub const MAX_KEY_SIZE: usize = MAX_CERTIFICATE_SIZE;
+
 /// A `trusted_root.json`. The public-good one has 7 KiB, GitHub's 32.
 pub const MAX_TRUSTED_ROOT_SIZE: usize = 1024 * 1024;
 
@@ -396,3 +398,36 @@ pub const MAX_REGEX_LENGTH: usize = 2048;
 /// A regular expression of a policy, compiled: a repetition of repetitions of a few bytes would otherwise take gigabytes. With
 /// [`MAX_CLAIM_LENGTH`] it bounds the time of a match, too.
 pub const MAX_REGEX_SIZE: usize = 1024 * 1024;
+
+/// Files with keys, or with certificates, of one authority. Each key costs a signature to check for every signature.
+pub const MAX_KEYS: usize = 64;
+
+/// Identities of one authority. Each is compared with every signer.
+pub const MAX_IDENTITIES: usize = 256;
+
+/// Logs or authorities that have to vouch for one signature. There are two logs in the world that many use.
+pub const MAX_REQUIRED_VOUCHERS: usize = 8;
+
+/// Attestations that one rule asks for. Each is looked for among all that an image has.
+pub const MAX_ATTESTATION_REQUIREMENTS: usize = 32;
+
+/// How old an attestation may be allowed to be: ten years, longer than images are built from.
+pub const MAX_ATTESTATION_AGE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// An expression of a policy, in text. What needs more belongs into what makes the attestation.
+pub const MAX_EXPRESSION_LENGTH: usize = 4096;
+
+/// Parts of an expression, and how deep they lie in each other. Each is evaluated at most once, or once for each item of a
+/// list.
+pub const MAX_EXPRESSION_PARTS: usize = 512;
+
+/// See [`MAX_EXPRESSION_PARTS`].
+pub const MAX_EXPRESSION_DEPTH: usize = 48;
+
+/// JSON values of what an expression names of a statement. Each takes about 100 bytes while it is evaluated; a bill of
+/// materials of a large image has some 50,000.
+pub const MAX_EXPRESSION_VALUES: usize = 65_536;
+
+/// How long before nobody of a trusted root can vouch for new signatures a policy's load says so. Operators announce new
+/// keys months ahead; a month is time to roll them out.
+pub const TRUSTED_ROOT_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);

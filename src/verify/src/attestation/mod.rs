@@ -13,6 +13,7 @@ mod vulnerabilities;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use serde_json::Value;
 use thiserror::Error;
 
 use crate::Timestamp;
@@ -20,6 +21,7 @@ use crate::code::Code;
 use crate::limits::MAX_CLOCK_SKEW;
 use crate::notation::steps::Interval;
 use crate::policy::AuthorityName;
+use crate::sigstore::identity::TextMatcher;
 use crate::sigstore::statement::Statement;
 use crate::untrusted::Untrusted;
 
@@ -27,7 +29,6 @@ pub use bill_of_materials::Format;
 pub use expression::{Expression, ExpressionError};
 pub use field::{FieldPath, FieldPathError, Scalar};
 pub use predicate_type::{PredicateType, PredicateTypeError};
-pub use slsa::TextCondition;
 pub use vulnerabilities::Severity;
 
 /// What a rule asks of an image's attestations.
@@ -44,7 +45,7 @@ pub struct AttestationRequirement {
 #[non_exhaustive]
 pub enum Condition {
     /// SLSA provenance: the builder's identifier.
-    Builder(TextCondition),
+    Builder(TextMatcher),
     /// A scan: no finding is worse than this.
     MaxSeverity(Severity),
     /// A bill of materials in this format.
@@ -54,9 +55,9 @@ pub enum Condition {
     /// An expression in the Common Expression Language is true.
     Expression(Expression),
     /// SLSA provenance: the repository that was built from.
-    SourceRepository(TextCondition),
+    SourceRepository(TextMatcher),
     /// SLSA provenance: the branch or tag that was built from.
-    SourceRef(TextCondition),
+    SourceRef(TextMatcher),
 }
 
 /// Why conditions make no requirement.
@@ -299,9 +300,9 @@ impl Condition {
     fn check(&self, predicate_type: &PredicateType, statement: &Statement) -> Result<(), Untrusted> {
         let json = &*statement.json;
         match self {
-            Self::Builder(wanted) => wanted.check(slsa::builder(predicate_type, json)?),
-            Self::SourceRepository(wanted) => wanted.check(&slsa::source(predicate_type, json)?.repository),
-            Self::SourceRef(wanted) => wanted.check(&slsa::source(predicate_type, json)?.reference),
+            Self::Builder(wanted) => expect(wanted, slsa::builder(predicate_type, json)?),
+            Self::SourceRepository(wanted) => expect(wanted, slsa::source(predicate_type, json)?.repository),
+            Self::SourceRef(wanted) => expect(wanted, slsa::source(predicate_type, json)?.reference()?),
             Self::MaxSeverity(worst) => vulnerabilities::check(json, *worst),
             Self::Format(format) => format.check(json),
             Self::Equals(path, value) => path.check(json, value),
@@ -309,3 +310,25 @@ impl Condition {
         }
     }
 }
+
+fn expect(wanted: &TextMatcher, found: &str) -> Result<(), Untrusted> {
+    if wanted.accepts(found) {
+        return Ok(());
+    }
+    Err(format!("it is {}, not {wanted}", Untrusted::from(found)).into())
+}
+
+/// The value at a path below the predicate. A predicate that is text has none: that is left to expressions.
+fn field<'a>(statement: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    let predicate = statement.get("predicate")?;
+    path.iter().try_fold(predicate, |value, name| value.get(name))
+}
+
+/// The text at a path below the predicate.
+fn text<'a>(statement: &'a Value, path: &[&str]) -> Result<&'a str, Untrusted> {
+    let found = field(statement, path).and_then(Value::as_str);
+    found.ok_or_else(|| format!("there is no text predicate.{}", path.join(".")).into())
+}
+
+#[cfg(test)]
+mod tests;

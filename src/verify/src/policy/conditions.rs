@@ -117,7 +117,7 @@ fn read_minimum_signing_time(report: &mut Report<'_>, table: &Table) -> Option<O
     time.map(Some)
 }
 
-fn read_annotations(report: &mut Report<'_>, table: &Table) -> Option<BTreeMap<Box<str>, Box<str>>> {
+pub(super) fn read_annotations(report: &mut Report<'_>, table: &Table) -> Option<BTreeMap<Box<str>, Box<str>>> {
     let Some(node) = table.get("annotations") else {
         return Some(BTreeMap::new());
     };

@@ -3,14 +3,17 @@
 //! What the document says stands here as it is written. The files that it names are read elsewhere, and make a
 //! [`sigstore::authority::Authority`](crate::sigstore::authority::Authority) of it.
 
+pub(super) mod read;
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
 use crate::reference::Repository;
 use crate::sigstore::authority::RequiredEvidence;
-use crate::sigstore::fulcio::Claim;
-use crate::sigstore::identity::{AnchoredRegex, IdentityMatcher, TextMatcher};
+use crate::sigstore::identity::IdentityMatcher;
 use crate::sigstore::trusted_root::{Authority, TransparencyLog, TrustedRoot};
 
 /// An authority of the type `cosign`.
@@ -43,7 +46,7 @@ pub enum SignersDocument {
         /// Who may issue such certificates.
         anchors: AnchorsDocument,
         /// The identities, at least one.
-        identities: Vec<IdentityDocument>,
+        identities: Vec<IdentityMatcher>,
     },
 }
 
@@ -94,31 +97,6 @@ pub struct StatedEvidence {
     pub signed_certificate_timestamps: Option<usize>,
 }
 
-/// An identity, as the document describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IdentityDocument {
-    /// The identity provider.
-    pub issuer: ExpectedText,
-    /// The subject alternative name.
-    pub subject: ExpectedText,
-    /// Claims about the workload.
-    pub claims: BTreeMap<Claim, ExpectedText>,
-}
-
-/// Text that the document asks for.
-#[derive(Clone, Debug)]
-pub enum ExpectedText {
-    /// Exactly this text.
-    Exact(Box<str>),
-    /// Text that a regular expression matches whole.
-    Pattern {
-        /// The expression.
-        expression: Box<str>,
-        /// The same, compiled.
-        regex: AnchoredRegex,
-    },
-}
-
 /// More is asked for than a trusted root has: no signature could ever satisfy it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{key} is {asked}, and the trusted root has {present} of different operators")]
@@ -153,42 +131,6 @@ impl FileName {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl PartialEq for ExpectedText {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(one), Self::Exact(other)) => one == other,
-            (Self::Pattern { expression: one, .. }, Self::Pattern { expression: other, .. }) => one == other,
-            _ => false,
-        }
-    }
-}
-
-impl Eq for ExpectedText {}
-
-impl ExpectedText {
-    fn matcher(&self) -> TextMatcher {
-        match self {
-            Self::Exact(text) => TextMatcher::Exact(text.clone()),
-            Self::Pattern { regex, .. } => TextMatcher::Pattern(regex.clone()),
-        }
-    }
-}
-
-impl IdentityDocument {
-    /// What decides about certificates.
-    pub fn matcher(&self) -> IdentityMatcher {
-        IdentityMatcher {
-            issuer: self.issuer.matcher(),
-            subject: self.subject.matcher(),
-            claims: self
-                .claims
-                .iter()
-                .map(|(claim, text)| (*claim, text.matcher()))
-                .collect(),
-        }
     }
 }
 

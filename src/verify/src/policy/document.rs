@@ -9,8 +9,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use super::attestations::{self, Named, read_attestations};
 use super::conditions::{self, Conditions};
 use super::cosign::CosignDocument;
+use super::cosign::read::read_cosign;
 use super::pattern::Pattern;
 use super::reachability::{Unreachable, unreachable};
 use crate::attestation::AttestationRequirement;
@@ -357,6 +359,14 @@ struct ReadAuthority {
     document: Option<AuthorityDocument>,
 }
 
+impl ReadAuthority {
+    /// Whether it is known to be of the type notation.
+    fn is_notation(&self) -> bool {
+        let source = self.document.as_ref().map(|document| &document.source);
+        source.is_some_and(|source| !matches!(source, AuthoritySource::Cosign(_)))
+    }
+}
+
 /// The authorities by name, invalid ones too: a rule that names one of those is not wrong itself.
 fn read_authorities(report: &mut Report<'_>, table: &Table) -> BTreeMap<AuthorityName, ReadAuthority> {
     let mut authorities = BTreeMap::new();
@@ -400,23 +410,24 @@ fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) 
         report.error_with_help(
             entry.at,
             format!("authority {name} is missing its type"),
-            "write: type = \"notation\"",
+            "write: type = \"notation\" or type = \"cosign\"",
         );
         return None;
     };
+    let place = report.place(entry.at);
     match report.text("type", kind)? {
         "notation" => {}
         "cosign" => {
-            report.error_with_help(
-                kind.at,
-                "authorities of type \"cosign\" are not supported by this version",
-                "the supported type is \"notation\"",
-            );
-            return None;
+            let document = read_cosign(report, name.as_str(), entry.at, table)?;
+            return Some(AuthorityDocument {
+                source: AuthoritySource::Cosign(Box::new(document)),
+                follow_symlinks: false,
+                place,
+            });
         }
         other => {
             let message = format!("authority type {} is unknown", quoted(other));
-            report.error_with_help(kind.at, message, "the supported type is \"notation\"");
+            report.error_with_help(kind.at, message, "the supported types are \"notation\" and \"cosign\"");
             return None;
         }
     }
@@ -432,7 +443,6 @@ fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) 
         table,
         &[&["type", "config", "follow_symlinks"], &inline[..]].concat(),
     );
-    let place = report.place(entry.at);
     let follow_symlinks = match table.get("follow_symlinks") {
         None => false,
         Some(node) => report.boolean("follow_symlinks", node)?,
@@ -532,6 +542,7 @@ fn read_rule(
         "digests",
         "deny",
         "require",
+        attestations::KEY,
         "admit_digests",
         "mode",
         "accept_unverified",
@@ -648,11 +659,19 @@ fn read_effect(
     table: &Table,
     authorities: &Authorities,
 ) -> Option<Effect> {
-    const HELP: &str = "write one of: deny = \"reason\", require = { all = [\"…\"] }, admit_digests = [\"sha256:…\"]";
+    const HELP: &str = "write one of: deny = \"reason\", require = { all = [\"…\"] }, require_attestations = [{ … }], \
+                        admit_digests = [\"sha256:…\"]";
     let admit_digests = read_digests(report, "admit_digests", table);
     let requirement = table
         .get("require")
         .map(|node| read_requirement(report, node, authorities));
+    let attested = table.get(attestations::KEY).map(|node| {
+        read_attestations(report, node, |name| match authorities.get(name) {
+            None => Named::Unknown,
+            Some(authority) if authority.is_notation() => Named::Notation,
+            Some(_) => Named::Cosign,
+        })
+    });
     let conditions = conditions::read_conditions(report, table);
     let mut flag = |key| match table.get(key) {
         None => Some(false),
@@ -660,7 +679,16 @@ fn read_effect(
     };
     let accept_unverified = flag("accept_unverified");
     let accept_platform_signatures = flag("accept_platform_signatures");
-    if requirement.is_none() {
+    if requirement.is_none() && attested.is_some() {
+        // What these ask of, or allow for, are signatures: a statement has neither.
+        for key in ["annotations", "accept_unverified"] {
+            if let Some(entry) = table.entry(key) {
+                let message = format!("{key} has no meaning in {shown}: it requires no signature");
+                report.error_with_help(entry.at, message, "remove it, or add require");
+            }
+        }
+    }
+    if requirement.is_none() && attested.is_none() {
         let flags = ["accept_unverified", "accept_platform_signatures"];
         for key in conditions::KEYS.into_iter().chain(flags) {
             if let Some(entry) = table.entry(key) {
@@ -670,7 +698,7 @@ fn read_effect(
         }
     }
     if let Some(node) = table.get("deny") {
-        for key in ["require", "admit_digests"] {
+        for key in ["require", attestations::KEY, "admit_digests"] {
             if let Some(entry) = table.entry(key) {
                 let message = format!("{shown} both denies and has {key}");
                 report.error_with_help(entry.at, message, "a deny has no exceptions: put another rule above it");
@@ -680,20 +708,30 @@ fn read_effect(
         check_shown(report, "the reason to deny", node.at, reason)?;
         return Some(Effect::Deny(reason.into()));
     }
-    match (requirement, admit_digests?) {
-        (None, None) => {
+    let admit_digests = admit_digests?;
+    if requirement.is_none() && attested.is_none() {
+        let Some(digests) = admit_digests else {
             report.error_with_help(at, format!("{shown} has no effect"), HELP);
-            None
-        }
-        (None, Some(digests)) => Some(Effect::AdmitDigests(digests.into_iter().collect())),
-        (Some(requirement), digests) => Some(Effect::Require {
-            requirements: Requirements::new(Some(requirement?), Vec::new())?,
-            admit_digests: digests.unwrap_or_default().into_iter().collect(),
-            conditions: conditions?,
-            accept_platform_signatures: accept_platform_signatures?,
-            accept_unverified: accept_unverified?,
-        }),
+            return None;
+        };
+        return Some(Effect::AdmitDigests(digests.into_iter().collect()));
     }
+    // What is there and cannot be read is a problem, never the same as what is not there.
+    let signatures = match requirement {
+        None => None,
+        Some(read) => Some(read?),
+    };
+    let attestations = match attested {
+        None => Vec::new(),
+        Some(read) => read?,
+    };
+    Some(Effect::Require {
+        requirements: Requirements::new(signatures, attestations)?,
+        admit_digests: admit_digests.unwrap_or_default().into_iter().collect(),
+        conditions: conditions?,
+        accept_platform_signatures: accept_platform_signatures?,
+        accept_unverified: accept_unverified?,
+    })
 }
 
 fn read_requirement(report: &mut Report<'_>, node: &Node, authorities: &Authorities) -> Option<Requirement> {
@@ -801,7 +839,7 @@ fn read_digests(report: &mut Report<'_>, key: &str, table: &Table) -> Option<Opt
 }
 
 /// A list that may be absent, but not empty. Items that are there twice are errors.
-fn read_optional_list<T: PartialEq + Clone + Ord>(
+pub(super) fn read_optional_list<T: PartialEq + Clone + Ord>(
     report: &mut Report<'_>,
     key: &str,
     table: &Table,
@@ -859,7 +897,7 @@ fn read_choice<T: Copy + Default>(
     found.map(|(_, choice)| *choice)
 }
 
-fn refuse_unknown(report: &mut Report<'_>, table: &Table, known: &[&str]) {
+pub(super) fn refuse_unknown(report: &mut Report<'_>, table: &Table, known: &[&str]) {
     for entry in report.unknown(table, known) {
         let message = format!("unknown key {}", quoted(&entry.key));
         report.error_with_help(entry.at, message, format!("expected one of: {}", known.join(", ")));

@@ -10,6 +10,7 @@ pub mod decide;
 pub mod document;
 pub mod pattern;
 
+mod attestations;
 mod reachability;
 
 pub use conditions::Conditions;

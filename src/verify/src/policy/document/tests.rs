@@ -186,8 +186,8 @@ policy.toml:2:1: error: unknown key "unmatchd"
   help: expected one of: version, unmatched, authority, rule
 policy.toml:6:17: error: unsupported trust store type tls: expected ca, signingAuthority or tsa
 policy.toml:7:23: error: trusted identity "x509.subject: C=US, O=Corp": the attribute ST is mandatory: a name needs C, ST and O
-policy.toml:11:8: error: authorities of type "cosign" are not supported by this version
-  help: the supported type is "notation"
+policy.toml:10:12: error: authority release names no signer
+  help: write keys = ["keys/release.pub"], or identities = [{ issuer = "…", subject = "…" }]
 policy.toml:15:11: error: image pattern "registry.example/prod:v1" names a tag or digest: a pattern names repositories, digests belong in "digests"
 policy.toml:16:20: error: authority corpp is not defined
   help: add [authority.corpp], or use one of: corp, release
