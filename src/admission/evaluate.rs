@@ -1,21 +1,24 @@
 //! Gather, judge, commit: what the evidence of one image says under one rule.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use assay_verify::Timestamp;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
-use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
 use assay_verify::judge::{
-    self, AttestationAsked, AuthorityReport, Findings, Judgement, Permit, Progress, Requirement, Subject,
+    self, AttestationAsked, AuthorityReport, AuthorityTerms, Findings, Judgement, Permit, Progress, Rejection, Requirement, Subject,
 };
-use assay_verify::limits::{DENIAL_LIFETIME, GATHER_DEADLINE, MAX_QUERIES, MAX_VERDICT_LIFETIME};
+use assay_verify::limits::{
+    DENIAL_LIFETIME, GATHER_DEADLINE, GRACE_VERDICT_LIFETIME, MAX_QUERIES, MAX_VERDICT_LIFETIME,
+};
 use assay_verify::notation::steps;
 use assay_verify::platform::NodePlatform;
 use assay_verify::policy::{self, Conditions, Effect, Rule};
 use assay_verify::query::{Answers, Query};
+use assay_verify::reference::Repository;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::SignedDuration;
@@ -27,7 +30,7 @@ use super::question::Question;
 use super::respondents::Respondents;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::cache::verdicts::Interval;
-use crate::fetch::{FetchError, Skipped, Summary};
+use crate::fetch::{FetchError, Judged, Place, Skipped, Sought, Summary};
 use crate::trust::TrustSnapshot;
 
 /// A verdict with everything that was found on the way.
@@ -92,6 +95,8 @@ struct Gathered {
     /// What the search for signatures came to, where there was one.
     summary: Option<Summary>,
     cache: CacheState,
+    /// Whether it rests on what was stored, because a registry that should have been asked did not answer.
+    unconfirmed: bool,
 }
 
 /// Judges an index by the signatures on its children, because the index itself has none that suffices: every child that
@@ -126,6 +131,7 @@ async fn platforms(
         }
     };
     let mut permits = Vec::with_capacity(children.children().len());
+    let mut unconfirmed = false;
     for child in children.children() {
         let question = Question {
             descriptor: child.clone(),
@@ -149,7 +155,10 @@ async fn platforms(
         }
         let gathered = gather(world, snapshot, rule, &question, now).await;
         match gathered.judgement {
-            Judgement::Admit(permit) => permits.push(*permit),
+            Judgement::Admit(permit) => {
+                permits.push(*permit);
+                unconfirmed |= gathered.unconfirmed;
+            }
             _ => {
                 return conclude(snapshot, rule, gathered, now)
                     .explained(|reason| format!("the index is not signed, nor its child {}: {reason}", child.digest));
@@ -164,6 +173,7 @@ async fn platforms(
         judgement,
         summary: None,
         cache: CacheState::Gathered,
+        unconfirmed,
     };
     conclude(snapshot, rule, whole, now)
 }
@@ -181,31 +191,21 @@ async fn gather(
     // passes.
     let mut kept = world.evidence.load(&question.repository, &question.descriptor).await;
     let mut judging = Judging::new(&world.respondents, Arguments::new(snapshot, rule, question, now));
-    if judging.add(kept.clone(), Seen::Before).await {
+    let stored_suffices = judging.add(kept.clone(), Seen::Before).await;
+    if stored_suffices && !judging.wants_everything() {
         return Gathered {
             judgement: judging.conclude().await,
             summary: None,
             cache: CacheState::Evidence,
+            unconfirmed: false,
         };
     }
     kept.retain(|signature| judging.rests_on(signature));
 
     let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
-    let mut search = match world
-        .registries
-        .search(&question.repository, &question.descriptor, budget)
-        .await
-    {
-        Ok(search) => search,
-        Err(error) => {
-            return Gathered {
-                judgement: judging.conclude().await,
-                summary: Some(not_begun(error)),
-                cache: CacheState::Gathered,
-            };
-        }
-    };
-    while let Some(batch) = search.next_batch(|digest| judging.knows(digest)).await {
+    let places = judging.arguments.places();
+    let mut search = world.registries.search(places, &question.descriptor, budget);
+    while let Some(batch) = search.next_batch(&judging.judged).await {
         let enough = judging.add(batch.signatures.clone(), Seen::Now).await;
         // What satisfied nothing is dropped with its batch, and its share of the memory goes back.
         kept.extend(
@@ -215,15 +215,28 @@ async fn gather(
                 .filter(|signature| judging.rests_on(signature))
                 .cloned(),
         );
-        if enough {
+        if enough && !judging.wants_everything() {
             break;
         }
     }
     let summary = search.finish();
-    let judgement = judging.conclude().await;
+    let lacking = summary.incomplete.clone().filter(|_| judging.wants_everything());
+    let judgement = match (judging.conclude().await, &lacking) {
+        // The signature that would decide may be the one that did not come. Only what was whole when it was stored may
+        // stand in for it.
+        (Judgement::Admit(mut permit), Some(error)) if !stored_suffices => Judgement::Reject(Rejection {
+            code: error.code(),
+            reason: error.to_string(),
+            reports: permit.take_reports(),
+        }),
+        (judgement, _) => judgement,
+    };
     if let Judgement::Admit(permit) = &judgement {
         // Persisting follows judging, and keeps only what the permit rests on: junk never fills the store.
-        kept.retain(|signature| permit.rests_on().digests.contains(signature.manifest().digest()));
+        let digests = &permit.rests_on().digests;
+        kept.retain(|signature| {
+            digests.contains(signature.manifest().digest()) && digests.contains(&signature.layer().descriptor.digest)
+        });
         if let Err(error) = world
             .evidence
             .store(&question.repository, &question.descriptor, &kept, now)
@@ -235,8 +248,41 @@ async fn gather(
     Gathered {
         judgement,
         summary: Some(summary),
-        cache: CacheState::Gathered,
+        cache: if lacking.is_some() && stored_suffices {
+            CacheState::Evidence
+        } else {
+            CacheState::Gathered
+        },
+        unconfirmed: lacking.is_some(),
     }
+}
+
+/// Where an image's signatures are looked for, and which: what the authorities of a rule ask for, each place once.
+fn places(requirement: &Requirement<'_>, repository: &Repository) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    let mut seek =
+        |repository: &Repository, sought: Sought| match places.iter_mut().find(|place| place.repository == *repository)
+        {
+            Some(place) => place.sought = place.sought.or(sought),
+            None => places.push(Place {
+                repository: repository.clone(),
+                sought,
+            }),
+        };
+    for (_, terms) in requirement.authorities {
+        match terms {
+            AuthorityTerms::Notation { .. } => seek(
+                repository,
+                Sought {
+                    notation: true,
+                    ..Sought::default()
+                },
+            ),
+            // No signature would change what these say.
+            AuthorityTerms::Skip | AuthorityTerms::NotApplicable { .. } => {}
+        }
+    }
+    places
 }
 
 /// Whether evidence was stored, because an earlier judgement rested on it, or has just been gathered.
@@ -252,7 +298,7 @@ struct Judging<'w> {
     arguments: Arc<Arguments>,
     findings: Findings,
     answers: Answers,
-    seen: HashSet<Digest>,
+    judged: Judged,
 }
 
 /// What does not change while an image is judged.
@@ -272,13 +318,8 @@ impl<'w> Judging<'w> {
             findings: arguments.with_requirement(Seen::Now, Findings::new),
             arguments: Arc::new(arguments),
             answers: Answers::default(),
-            seen: HashSet::new(),
+            judged: Judged::default(),
         }
-    }
-
-    /// Whether a signature was judged already, by the digest of its manifest.
-    fn knows(&self, signature: &Digest) -> bool {
-        self.seen.contains(signature)
     }
 
     /// Whether the judgement rests on a signature so far, or may once the world has answered.
@@ -286,10 +327,14 @@ impl<'w> Judging<'w> {
         self.findings.rests_on(&signature.id())
     }
 
+    /// Whether the judgement depends on all signatures that there are, and not on enough good ones.
+    fn wants_everything(&self) -> bool {
+        self.findings.wants_everything()
+    }
+
     /// Judges more signatures, and asks the world for what they lack. Returns whether there are enough good ones now.
     async fn add(&mut self, signatures: Vec<Signature>, seen: Seen) -> bool {
-        self.seen
-            .extend(signatures.iter().map(|signature| signature.manifest().digest().clone()));
+        signatures.iter().for_each(|signature| self.judged.add(signature));
         let mut progress = self
             .judge(seen, move |findings, subject, requirement, circumstances| {
                 findings.add(&signatures, subject, requirement, circumstances)
@@ -374,6 +419,10 @@ impl Arguments {
         }
     }
 
+    fn places(&self) -> Vec<Place> {
+        self.with_requirement(Seen::Now, |requirement| places(requirement, &self.question.repository))
+    }
+
     fn circumstances<'a>(&'a self, answers: &'a Answers) -> Circumstances<'a> {
         Circumstances {
             now: self.now,
@@ -434,6 +483,7 @@ pub fn offline(
                 judgement,
                 summary: None,
                 cache: CacheState::Gathered,
+                unconfirmed: false,
             };
             conclude(snapshot, rule, gathered, now).explanation
         }
@@ -443,10 +493,8 @@ pub fn offline(
 /// A search that could not even be begun.
 fn not_begun(error: FetchError) -> Summary {
     Summary {
-        listed: 0,
-        opened: 0,
-        skipped: Vec::new(),
         incomplete: Some(error),
+        ..Summary::default()
     }
 }
 
@@ -457,13 +505,20 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
         judgement,
         summary,
         cache,
+        unconfirmed,
     } = gathered;
     let (skipped, incomplete) = summary
         .map(|summary| (summary.skipped, summary.incomplete))
         .unwrap_or_default();
     let (outcome, authorities, interval) = match (judgement, incomplete) {
         (Judgement::Admit(mut permit), _) => {
-            let interval = admit_interval(permit.interval(), now);
+            // What the registry would have said is asked for again soon.
+            let longest = if unconfirmed {
+                GRACE_VERDICT_LIFETIME
+            } else {
+                MAX_VERDICT_LIFETIME
+            };
+            let interval = admit_interval(permit.interval(), longest, now);
             // The verdict is remembered, by the thousand; what was found is told once.
             let authorities = permit.take_reports();
             (
@@ -514,10 +569,10 @@ fn not_asked(queries: &[Query]) -> Denial {
     Denial::new(code, format!("not asked: {}", names.join("; ")))
 }
 
-/// A verdict holds while nothing it rests on changes, and at most [`MAX_VERDICT_LIFETIME`]; half way through it is served
-/// while it is refreshed.
-fn admit_interval(permit: steps::Interval, now: Timestamp) -> Interval {
-    let longest = now.saturating_add(signed(MAX_VERDICT_LIFETIME)).unwrap_or(now);
+/// A verdict holds while nothing it rests on changes, and at most so long; half way through it is served while it is
+/// refreshed.
+fn admit_interval(permit: steps::Interval, longest: Duration, now: Timestamp) -> Interval {
+    let longest = now.saturating_add(signed(longest)).unwrap_or(now);
     let not_after = permit.until.min(longest);
     let half = now.duration_until(not_after) / 2;
     let refresh_after = now.saturating_add(half).unwrap_or(now);
@@ -538,6 +593,6 @@ fn denial_interval(now: Timestamp) -> Interval {
     }
 }
 
-fn signed(duration: std::time::Duration) -> SignedDuration {
+fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

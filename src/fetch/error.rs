@@ -161,6 +161,14 @@ pub enum FetchError {
         /// The registry.
         registry: Box<str>,
     },
+    /// A manifest holds more signatures than are looked at.
+    #[error("{what} in {registry} holds more signatures than are looked at")]
+    TooManySignatures {
+        /// The registry.
+        registry: Box<str>,
+        /// The manifest, or the tag that names it.
+        what: Untrusted,
+    },
     /// Referrers were left unopened.
     #[error("{MAX_OPENED_REFERRERS} referrers were opened and {registry} lists more")]
     TooManyOpened {
@@ -213,6 +221,7 @@ impl FetchError {
             | Self::TooManyPages { .. }
             | Self::TooManyReferrers { .. }
             | Self::TooManyOpened { .. }
+            | Self::TooManySignatures { .. }
             | Self::VerificationMemory
             | Self::ProcessMemory => Code::LimitExceeded,
             Self::Deadline { .. } => Code::Deadline,

@@ -25,7 +25,7 @@ use assay_verify::limits::{
 use assay_verify::manifest::{Index, Manifest};
 use assay_verify::untrusted::Untrusted;
 
-use super::discovery::{SkipReason, Skipped};
+use super::discovery::{SkipReason, Skipped, SkippedItem};
 
 /// The annotation under which a layout names an image.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -260,7 +260,7 @@ impl Layout {
                     found.signatures.push(signature);
                 }
                 Some(Err(reason)) => found.skipped.push(Skipped {
-                    digest: descriptor.digest,
+                    what: SkippedItem::Manifest(descriptor.digest),
                     reason,
                 }),
             }

@@ -37,7 +37,7 @@ use assay_verify::reference::{Reference, Repository, canonical_host};
 pub use budget::{Budget, ProcessMemory};
 pub use config::{ConfigError, Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
 pub use count::RequestCounts;
-pub use discovery::{Batch, Search, SkipReason, Skipped, Summary};
+pub use discovery::{Batch, Judged, Place, Search, SkipReason, Skipped, SkippedItem, Sought, Summary};
 pub use error::FetchError;
 
 use count::{Counters, Purpose};
@@ -133,23 +133,17 @@ impl Client {
         self.0.counters.read()
     }
 
-    /// Lists the referrers of `subject` and begins to look for its signatures.
+    /// Begins to look for the signatures of `subject` in all `places` at once.
     ///
     /// A search takes three dependent requests where the kind of the registry is known, or both kinds are asked at once:
-    /// listing, manifest, envelope. A token that is not cached takes one more, and the first challenge of a registry
-    /// another.
-    ///
-    /// # Errors
-    ///
-    /// When there is no listing. That is inconclusive: an image without signatures has an empty search.
-    pub async fn search(
-        &self,
-        repository: &Repository,
-        subject: &Descriptor,
-        budget: Budget,
-    ) -> Result<Search, FetchError> {
-        let registry = self.registry(repository.host())?;
-        Search::start(registry, repository.clone(), subject, budget).await
+    /// listing, manifest, envelope; for a signature under a tag two. A token that is not cached takes one more, and the
+    /// first challenge of a registry another.
+    pub fn search(&self, places: impl IntoIterator<Item = Place>, subject: &Descriptor, budget: Budget) -> Search {
+        let places = places.into_iter().map(|place| {
+            let registry = self.registry(place.repository.host());
+            (place, registry)
+        });
+        Search::start(places, subject, budget)
     }
 
     /// What a reference names now, for explanations alone. It decides nothing: what is verified is the digest that

@@ -173,13 +173,20 @@ impl SignatureManifest {
             let [layer] = <[Layer; 1]>::try_from(manifest.layers).map_err(|_| NotASignature::LayerCount(count))?;
             vec![SignatureLayer::shared(layer, SignatureFormat::Notation)]
         } else {
-            let layers = manifest.layers.into_iter();
+            let known = |layer: Layer| {
+                let format = SignatureFormat::of_layer(&layer.descriptor.media_type)?;
+                Some(SignatureLayer::shared(layer, format))
+            };
+            let mut layers: Vec<_> = manifest.layers.into_iter().filter_map(known).collect();
+            if count != 1 && !layers.is_empty() {
+                // A bundle is alone in its manifest (cosign specs/BUNDLE_SPEC.md). Beside others it is junk, and hides none
+                // of them.
+                layers.retain(|layer| layer.format != SignatureFormat::Bundle);
+                if layers.is_empty() {
+                    return Err(NotASignature::LayerCount(count));
+                }
+            }
             layers
-                .filter_map(|layer| {
-                    SignatureFormat::of_layer(&layer.descriptor.media_type)
-                        .map(|format| SignatureLayer::shared(layer, format))
-                })
-                .collect()
         };
         if layers.is_empty() {
             let kind = kind.as_ref().map_or("", MediaType::as_str);
@@ -189,11 +196,8 @@ impl SignatureManifest {
             return Err(NotASignature::TooManyLayers(layers.len()));
         }
         for layer in &layers {
-            // A referrer with a bundle has one layer (cosign specs/BUNDLE_SPEC.md); the v2 formats list many under a tag.
+            // What hangs on a tag needs no subject, and of its many layers each is refused for itself.
             if matches!(layer.format, SignatureFormat::Notation | SignatureFormat::Bundle) {
-                if count != 1 {
-                    return Err(NotASignature::LayerCount(count));
-                }
                 if manifest.subject.is_none() {
                     return Err(NotASignature::NoSubject);
                 }
@@ -233,7 +237,7 @@ impl SignatureManifest {
         self.subject.as_ref()
     }
 
-    /// The signatures it carries, at least one.
+    /// The signatures it carries, at least one; the newest comes last, because cosign appends.
     pub fn layers(&self) -> &[Arc<SignatureLayer>] {
         &self.layers
     }

@@ -327,9 +327,9 @@ pub const MAX_PLUGIN_FILE_SIZE: u64 = 256 * 1024 * 1024;
 /// annotations, has below 1,000; the worst that fits takes about 6 MiB beside its text.
 pub const MAX_INDEX_VALUES: usize = 16_384;
 
-/// Signatures in one manifest: those that hang on one cosign tag. cosign stops at 1,000, and judges one after the other
-/// (CVE-2023-46737: endless signatures).
-pub const MAX_SIGNATURE_LAYERS: usize = MAX_SIGNATURES;
+/// Signatures in one manifest: those that hang on one cosign tag. cosign stops there, too (CVE-2023-46737: endless
+/// signatures). Of so many, the newest [`MAX_SIGNATURES`] are judged.
+pub const MAX_SIGNATURE_LAYERS: usize = 1_000;
 
 /// A bundle or an attestation. Most are below 64 KiB; those with a bill of materials of a large image reach a few MiB.
 /// Half of what one verification may hold, because the payload is decoded beside it. cosign reads 128 MiB

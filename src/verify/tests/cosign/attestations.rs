@@ -137,7 +137,7 @@ fn no_worse_than_high() -> AttestationRequirement {
     let age = Duration::from_secs(7 * 24 * 3600);
     asked(
         VULN,
-        vec![Condition::MaxSeverity("high".parse::<Severity>().unwrap())],
+        vec![Condition::MaxSeverity(Severity::High)],
         Some(age),
     )
 }

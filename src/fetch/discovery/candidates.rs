@@ -1,0 +1,163 @@
+//! Listed referrers that are still to be opened, likely signatures first.
+
+use std::collections::VecDeque;
+
+use assay_verify::descriptor::MediaType;
+use assay_verify::digest::Digest;
+use assay_verify::evidence::{NOTATION_SIGNATURE, SIGSTORE_BUNDLE};
+use assay_verify::limits::MAX_SIGNATURES_MANIFEST_SIZE;
+use assay_verify::manifest::IndexEntry;
+
+use super::Sought;
+
+/// What a listing costs in memory for each referrer that is kept: a candidate and its digest's digits, rounded up.
+pub(super) const CANDIDATE_SIZE: usize = 224;
+
+/// What a referrer's manifest may have whatever the listing says of its size: listings are written by many hands, and
+/// this much of each fits into memory.
+const LEAST_SIZE: usize = 64 * 1024;
+
+/// What clients call cosign's signatures and attestations in a listing: cosign itself with OCI 1.1 referrers, and, up to
+/// 3.1.1, the empty config's media type in the fallback tag's index, whatever the bundle's own artifact type is.
+const COSIGN_CLAIMS: [&str; 3] = [
+    "application/vnd.dev.cosign.artifact.sig.v1+json",
+    "application/vnd.in-toto+json",
+    "application/vnd.oci.empty.v1+json",
+];
+
+/// A referrer that was listed.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    /// In which place it was listed.
+    pub(super) origin: usize,
+    pub(super) digest: Digest,
+    pub(super) media_type: MediaTypeClaim,
+    size: u32,
+}
+
+impl Candidate {
+    /// The bytes that its manifest may have.
+    pub(super) fn limit(&self) -> usize {
+        usize::try_from(self.size)
+            .unwrap_or(MAX_SIGNATURES_MANIFEST_SIZE)
+            .clamp(LEAST_SIZE, MAX_SIGNATURES_MANIFEST_SIZE)
+    }
+}
+
+/// What a listing says a referrer's media type is; only what can be a signature's is kept, in one byte.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum MediaTypeClaim {
+    OciManifest,
+    OciArtifact,
+    DockerManifest,
+    Other,
+}
+
+impl MediaTypeClaim {
+    fn of(media_type: &MediaType) -> Self {
+        match media_type.as_str() {
+            MediaType::OCI_MANIFEST => Self::OciManifest,
+            MediaType::OCI_ARTIFACT => Self::OciArtifact,
+            MediaType::DOCKER_MANIFEST => Self::DockerManifest,
+            _ => Self::Other,
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::OciManifest | Self::Other => MediaType::OCI_MANIFEST,
+            Self::OciArtifact => MediaType::OCI_ARTIFACT,
+            Self::DockerManifest => MediaType::DOCKER_MANIFEST,
+        }
+    }
+}
+
+/// Referrers that are listed as signatures, those of which the listing says nothing, and those that are listed as
+/// something else.
+#[derive(Debug, Default)]
+pub(super) struct Candidates([VecDeque<Candidate>; 3]);
+
+impl Candidates {
+    pub(super) fn push(&mut self, origin: usize, sought: Sought, entry: IndexEntry) {
+        let rank = rank(entry.artifact_type.as_deref(), sought);
+        if let Some(queue) = self.0.get_mut(rank) {
+            queue.push_back(Candidate {
+                origin,
+                media_type: MediaTypeClaim::of(&entry.descriptor.media_type),
+                digest: entry.descriptor.digest,
+                size: u32::try_from(entry.descriptor.size).unwrap_or(u32::MAX),
+            });
+        }
+    }
+
+    /// One that is listed as a signature.
+    pub(super) fn likely(&mut self) -> Option<Candidate> {
+        self.0.first_mut().and_then(VecDeque::pop_front)
+    }
+
+    /// The likeliest.
+    pub(super) fn any(&mut self) -> Option<Candidate> {
+        self.0.iter_mut().find_map(VecDeque::pop_front)
+    }
+
+    /// Puts one back that cannot be opened yet.
+    pub(super) fn put_back(&mut self, candidate: Candidate) {
+        if let Some(queue) = self.0.first_mut() {
+            queue.push_front(candidate);
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(VecDeque::is_empty)
+    }
+}
+
+/// How likely a referrer is a signature that is sought, by what the listing calls it. It orders the work and decides
+/// nothing.
+fn rank(claim: Option<&str>, sought: Sought) -> usize {
+    let of_cosign = sought.cosign || sought.attestations;
+    match claim {
+        Some(NOTATION_SIGNATURE) if sought.notation => 0,
+        Some(bundle) if of_cosign && (bundle.starts_with(SIGSTORE_BUNDLE) || COSIGN_CLAIMS.contains(&bundle)) => 0,
+        None | Some("") => 1,
+        Some(_) => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranks_what_is_sought_first_and_leaves_nothing_out() {
+        let notation = Sought {
+            notation: true,
+            ..Sought::default()
+        };
+        let cosign = Sought {
+            cosign: true,
+            ..Sought::default()
+        };
+        let attestations = Sought {
+            attestations: true,
+            ..Sought::default()
+        };
+        let bundle = "application/vnd.dev.sigstore.bundle.v0.3+json";
+        let empty = "application/vnd.oci.empty.v1+json";
+        for (claim, sought, expected) in [
+            (Some(NOTATION_SIGNATURE), notation, 0),
+            (Some(NOTATION_SIGNATURE), cosign, 2),
+            (Some(bundle), cosign, 0),
+            (Some(bundle), attestations, 0),
+            (Some(bundle), notation, 2),
+            (Some(empty), cosign, 0),
+            (Some(empty), notation, 2),
+            (Some("application/vnd.dev.cosign.artifact.sig.v1+json"), cosign, 0),
+            (Some("application/spdx+json"), Sought::EVERYTHING, 2),
+            (Some(""), Sought::EVERYTHING, 1),
+            (None, Sought::EVERYTHING, 1),
+        ] {
+            assert_eq!(rank(claim, sought), expected, "{claim:?} {sought:?}");
+        }
+    }
+}
