@@ -9,7 +9,8 @@ use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
 use assay_verify::evidence::Signature;
 use assay_verify::judge::{
-    self, AttestationAsked, AuthorityReport, AuthorityTerms, Findings, Judgement, Permit, Progress, Rejection, Requirement, Subject,
+    self, AttestationAsked, AuthorityReport, AuthorityTerms, Findings, Judgement, Permit, Progress, Rejection,
+    Requirement, Subject,
 };
 use assay_verify::limits::{
     DENIAL_LIFETIME, GATHER_DEADLINE, GRACE_VERDICT_LIFETIME, MAX_QUERIES, MAX_VERDICT_LIFETIME,
@@ -257,6 +258,24 @@ async fn gather(
     }
 }
 
+const NOTATION: Sought = Sought {
+    notation: true,
+    cosign: false,
+    attestations: false,
+};
+
+const SIGNATURES: Sought = Sought {
+    notation: false,
+    cosign: true,
+    attestations: false,
+};
+
+const ATTESTATIONS: Sought = Sought {
+    notation: false,
+    cosign: false,
+    attestations: true,
+};
+
 /// Where an image's signatures are looked for, and which: what the authorities of a rule ask for, each place once.
 fn places(requirement: &Requirement<'_>, repository: &Repository) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
@@ -269,15 +288,21 @@ fn places(requirement: &Requirement<'_>, repository: &Repository) -> Vec<Place> 
                 sought,
             }),
         };
-    for (_, terms) in requirement.authorities {
+    let authorities = requirement.authorities.iter().map(|(_, terms)| (terms, SIGNATURES));
+    let attestations = requirement
+        .attestations
+        .iter()
+        .map(|asked| (&asked.terms, ATTESTATIONS));
+    for (terms, of_cosign) in authorities.chain(attestations) {
         match terms {
-            AuthorityTerms::Notation { .. } => seek(
-                repository,
-                Sought {
-                    notation: true,
-                    ..Sought::default()
-                },
-            ),
+            AuthorityTerms::Notation { .. } => seek(repository, NOTATION),
+            // Where signatures were meant to lie elsewhere, they may lie beside the image all the same.
+            AuthorityTerms::Cosign { authority } => {
+                seek(repository, of_cosign);
+                if let Some(elsewhere) = &authority.repository {
+                    seek(elsewhere, of_cosign);
+                }
+            }
             // No signature would change what these say.
             AuthorityTerms::Skip | AuthorityTerms::NotApplicable { .. } => {}
         }

@@ -27,7 +27,7 @@ use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::cache::evidence::{EvidenceStore, NotStored};
 use crate::cache::single_flight::{Flight, FlightError, SingleFlight};
 use crate::cache::verdicts::{VerdictCache, VerdictKey};
-use crate::fetch::{Client, FetchError};
+use crate::fetch::Client;
 use crate::trust::{TrustSnapshot, TrustState};
 
 /// What a flight brings home.
@@ -201,11 +201,7 @@ impl Admission {
     }
 
     /// Everything that hangs on an image, with who signed it. It decides nothing.
-    ///
-    /// # Errors
-    ///
-    /// When nothing could be looked at.
-    pub async fn tree(&self, question: &Question) -> Result<Tree, FetchError> {
+    pub async fn tree(&self, question: &Question) -> Tree {
         let now = (self.inner.clock)();
         tree::gather(&self.inner, self.inner.trust.current(), question, now).await
     }

@@ -17,7 +17,7 @@ use assay_verify::untrusted::Untrusted;
 
 use super::pipeline::Inner;
 use super::question::Question;
-use crate::fetch::{FetchError, Skipped};
+use crate::fetch::{Judged, Place, Skipped, Sought};
 use crate::trust::TrustSnapshot;
 
 /// What hangs on an image.
@@ -53,21 +53,26 @@ pub struct TreeEntry {
 }
 
 /// Gathers everything that hangs on an image, whatever the policy asks for.
-///
-/// # Errors
-///
-/// When the search could not even be begun.
 pub(super) async fn gather(
     world: &Inner,
     snapshot: Option<Arc<TrustSnapshot>>,
     question: &Question,
     now: Timestamp,
-) -> Result<Tree, FetchError> {
+) -> Tree {
     let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
-    let (repository, descriptor) = (&question.repository, &question.descriptor);
-    let mut search = world.registries.search(repository, descriptor, budget).await?;
+    // Where authorities say that signatures lie elsewhere, they are part of the picture.
+    let elsewhere = snapshot.iter().flat_map(|snapshot| snapshot.cosign.values());
+    let mut repositories: Vec<_> = elsewhere.filter_map(|authority| authority.repository.clone()).collect();
+    repositories.push(question.repository.clone());
+    repositories.sort();
+    repositories.dedup();
+    let places = repositories.into_iter().map(|repository| Place {
+        repository,
+        sought: Sought::EVERYTHING,
+    });
+    let mut search = world.registries.search(places, &question.descriptor, budget);
     let mut tree = Tree::default();
-    while let Some(batch) = search.next_batch(|_| false).await {
+    while let Some(batch) = search.next_batch(&Judged::default()).await {
         let signatures = batch.signatures.clone();
         let (snapshot, question) = (snapshot.clone(), question.clone());
         let describe_all = move || {
@@ -85,7 +90,7 @@ pub(super) async fn gather(
     tree.others = summary.skipped;
     tree.incomplete = summary.incomplete.map(|error| error.to_string());
     tree.entries.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(tree)
+    tree
 }
 
 /// Describes one signature by what it says, and by every authority of the policy. Nobody is asked: where revocation has to

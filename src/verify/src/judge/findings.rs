@@ -208,19 +208,14 @@ impl Findings {
         judgements.flat_map(|judgement| judgement.proven.clone()).collect()
     }
 
-    /// Whether the newest of several statements decides, so that one that satisfies is not enough: everything there is has
-    /// to be looked at.
+    /// Whether the newest of several statements decides: then enough is only enough when everything there is was looked at.
     pub fn wants_everything(&self) -> bool {
         self.attestations.iter().any(AttestationFindings::newest_decides)
     }
 
     fn progress(&self, requirement: &Requirement<'_>) -> Progress {
         if self.is_satisfied(requirement) {
-            return if self.wants_everything() {
-                Progress::NotEnough
-            } else {
-                Progress::Enough
-            };
+            return Progress::Enough;
         }
         let needs = self.needs();
         if needs.is_empty() {

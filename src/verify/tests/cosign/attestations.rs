@@ -135,11 +135,7 @@ fn scan(key: &KeyPair, finished: &str, severities: &[&str]) -> Signature {
 
 fn no_worse_than_high() -> AttestationRequirement {
     let age = Duration::from_secs(7 * 24 * 3600);
-    asked(
-        VULN,
-        vec![Condition::MaxSeverity(Severity::High)],
-        Some(age),
-    )
+    asked(VULN, vec![Condition::MaxSeverity(Severity::High)], Some(age))
 }
 
 /// An older scan from before the findings must not be put in the newer one's place.
