@@ -7,6 +7,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod distinguished_name;
 mod envelope;
+pub mod fulcio;
 pub mod identities;
 pub mod jws;
 pub mod manifest;
@@ -25,13 +26,14 @@ pub mod untrusted;
 use crate::Target;
 
 /// All of them.
-pub const ALL: [&Target; 20] = [
+pub const ALL: [&Target; 21] = [
     &certificate::TARGET,
     &cose::TARGET,
     &crl::TARGET,
     &descriptor::TARGET,
     &digest::TARGET,
     &distinguished_name::TARGET,
+    &fulcio::TARGET,
     &identities::TARGET,
     &jws::TARGET,
     &manifest::TARGET,
