@@ -5,8 +5,8 @@
 //! Neither says anything without the other.
 //!
 //! Deliberately absent: revocation, which Fulcio does not have, because its certificates live for minutes; name constraints,
-//! which are critical and so refuse; and the rules that bind authorities only, an empty subject for example, which private
-//! ones do not follow.
+//! whose bearers are refused; and the rules that bind authorities only, an empty subject for example, which private ones do
+//! not follow.
 
 mod claim;
 mod path;

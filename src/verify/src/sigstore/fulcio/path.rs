@@ -57,6 +57,13 @@ pub enum PathError {
         /// The extension.
         extension: ObjectIdentifier,
     },
+    /// An issuer limits the names below it, which nothing here enforces (RFC 5280 §4.2.1.10). Critical or not: to pass over
+    /// a limit would trust an authority with more than it was given.
+    #[error("certificate {position} has name constraints, which are not supported")]
+    NameConstraints {
+        /// Where in the chain.
+        position: usize,
+    },
     /// An issuer breaks a rule of CA certificates.
     #[error("certificate {position} may not issue: {cause}")]
     Issuer {
@@ -110,6 +117,7 @@ impl PathError {
             | Self::NoIssuer { .. }
             | Self::NotIssuedBy { .. }
             | Self::UnknownCriticalExtension { .. }
+            | Self::NameConstraints { .. }
             | Self::Issuer { .. }
             | Self::IssuerNotForCodeSigning { .. } => Code::UntrustedSigner,
         }
@@ -207,6 +215,9 @@ fn check_issuer(
     moments: &[Timestamp],
 ) -> Result<(), PathError> {
     let extensions = certificate.extensions();
+    if certificate.extension(rfc5280::ID_CE_NAME_CONSTRAINTS).is_some() {
+        return Err(PathError::NameConstraints { position });
+    }
     if let Some(extension) = extensions.unknown_critical {
         return Err(PathError::UnknownCriticalExtension { position, extension });
     }

@@ -281,6 +281,14 @@ fn refuses_issuers_that_may_not_issue() {
         |ca| ca.extended_key_usages = vec![ExtendedKeyUsagePurpose::TimeStamping],
         PathError::IssuerNotForCodeSigning { position: 1 },
     );
+    for critical in [false, true] {
+        let mut constraints = CustomExtension::from_oid_content(&[2, 5, 29, 30], vec![0x30, 0]);
+        constraints.set_criticality(critical);
+        check(
+            |ca| ca.custom_extensions.push(constraints),
+            PathError::NameConstraints { position: 1 },
+        );
+    }
     let mut critical = CustomExtension::from_oid_content(&[2, 5, 29, 36], vec![0x30, 0]);
     critical.set_criticality(true);
     check(

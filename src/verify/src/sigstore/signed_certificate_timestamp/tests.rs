@@ -235,6 +235,30 @@ fn refuses_other_algorithms_and_versions() {
 }
 
 #[test]
+fn refuses_a_promise_that_is_cut_or_longer_than_it_is() {
+    let pair = KeyPair::generate().unwrap();
+    let good = promise(&pair, &leaf(), &parts(&pair));
+    let logs = [log(&pair, Window::default())];
+    for changed in [
+        [&good[..], &[0]].concat(),
+        good[..good.len() - 1].to_vec(),
+        good[..40].to_vec(),
+        vec![],
+    ] {
+        let error = check(list(&[changed]), &logs).unwrap_err();
+        let cause = PromiseError::Malformed;
+        assert_eq!(error, ScTimestampError::Refused { count: 1, cause });
+    }
+    let mut never = parts(&pair);
+    never.at = Timestamp::MAX;
+    let mut late = promise(&pair, &leaf(), &never);
+    late[33..41].fill(0xff);
+    let error = check(list(&[late]), &logs).unwrap_err();
+    let cause = PromiseError::Malformed;
+    assert_eq!(error, ScTimestampError::Refused { count: 1, cause });
+}
+
+#[test]
 fn a_promise_that_is_wrong_does_not_spoil_another() {
     let (good, bad, unknown) = (
         KeyPair::generate().unwrap(),
