@@ -1,6 +1,7 @@
 //! The targets.
 
 pub mod certificate;
+pub mod checkpoint;
 pub mod cose;
 pub mod crl;
 pub mod descriptor;
@@ -10,6 +11,7 @@ mod envelope;
 pub mod fulcio;
 pub mod identities;
 pub mod jws;
+pub mod log_entry;
 pub mod manifest;
 pub mod ocsp;
 pub mod pattern;
@@ -21,13 +23,16 @@ pub mod reference;
 pub mod timestamp;
 pub mod trust_policy;
 pub mod trust_store;
+pub mod trusted_root;
 pub mod untrusted;
 
 use crate::Target;
 
 /// All of them.
 pub const ALL: [&Target; 21] = [
+pub const ALL: [&Target; 23] = [
     &certificate::TARGET,
+    &checkpoint::TARGET,
     &cose::TARGET,
     &crl::TARGET,
     &descriptor::TARGET,
@@ -36,6 +41,7 @@ pub const ALL: [&Target; 21] = [
     &fulcio::TARGET,
     &identities::TARGET,
     &jws::TARGET,
+    &log_entry::TARGET,
     &manifest::TARGET,
     &ocsp::TARGET,
     &pattern::TARGET,
@@ -47,6 +53,7 @@ pub const ALL: [&Target; 21] = [
     &timestamp::TARGET,
     &trust_policy::TARGET,
     &trust_store::TARGET,
+    &trusted_root::TARGET,
     &untrusted::TARGET,
 ];
 
