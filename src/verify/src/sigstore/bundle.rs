@@ -43,9 +43,6 @@ pub enum BundleError {
     /// A chain in version 0.3.
     #[error("the bundle has a certificate chain, which version 0.3 does not have")]
     ChainNotAllowed,
-    /// A chain up to the root, which the verifier has to have from elsewhere.
-    #[error("the bundle's certificate chain has a root in it")]
-    RootInChain,
     /// A certificate is malformed.
     #[error("certificate {position} of the bundle is malformed: {cause}")]
     Certificate {
@@ -57,9 +54,13 @@ pub enum BundleError {
     /// A log entry without a promise, in version 0.1.
     #[error("log entry {0} of the bundle has no inclusion promise, which version 0.1 asks for")]
     NoPromise(usize),
-    /// A log entry without a proof or its checkpoint, from version 0.2 on.
-    #[error("log entry {0} of the bundle has no inclusion proof with a checkpoint, which versions from 0.2 on ask for")]
+    /// A log entry without a proof, from version 0.2 on.
+    #[error("log entry {0} of the bundle has no inclusion proof, which versions from 0.2 on ask for")]
     NoProof(usize),
+    /// A proof without the log's word on the tree, in any version: it proves nothing about the log (sigstore-go
+    /// pkg/tlog/entry.go).
+    #[error("log entry {0} of the bundle has an inclusion proof without a checkpoint")]
+    NoCheckpoint(usize),
 }
 
 impl BundleError {
@@ -199,15 +200,12 @@ fn certificate_chain(mut chain: Object) -> Result<ClaimedSigner, BundleError> {
     let mut certificates = certificates.into_iter().enumerate();
     let (position, leaf) = certificates.next().ok_or(BundleError::EmptyChain)?;
     let leaf = parse_certificate(position, leaf)?;
-    let intermediates: Vec<_> = certificates
+    // sigstore_bundle.proto, VerificationMaterial.content: signers must not put a root into a bundle, and verifiers should
+    // ignore those of old ones. Whoever trusts what comes with a signature has been told by it what to trust.
+    let intermediates = certificates
         .map(|(position, certificate)| parse_certificate(position, certificate))
+        .filter(|parsed| !parsed.as_ref().is_ok_and(Certificate::is_self_issued))
         .collect::<Result<_, _>>()?;
-    // sigstore_common.proto, X509CertificateChain: clients must not put a root into a bundle. Whoever trusts what comes
-    // with a signature has been told by it what to trust. A self-issued certificate of a key's rollover is not written
-    // here either: Fulcio has none.
-    if intermediates.iter().any(Certificate::is_self_issued) {
-        return Err(BundleError::RootInChain);
-    }
     Ok(ClaimedSigner::Certificate { leaf, intermediates })
 }
 
@@ -221,12 +219,10 @@ fn log_entries(material: &mut Object, version: BundleVersion) -> Result<Vec<LogE
     let entries = material.objects("tlogEntries", MAX_LOG_ENTRIES)?.into_iter();
     let entries: Vec<_> = entries.map(log_entry).collect::<Result<_, _>>()?;
     for (position, entry) in entries.iter().enumerate() {
-        let has_checkpoint = |proof: &InclusionProof| proof.checkpoint.is_some();
-        match version {
-            BundleVersion::V0_1 if entry.promise.is_none() => return Err(BundleError::NoPromise(position)),
-            BundleVersion::V0_2 | BundleVersion::V0_3 if !entry.proof.as_ref().is_some_and(has_checkpoint) => {
-                return Err(BundleError::NoProof(position));
-            }
+        match (version, &entry.proof) {
+            (_, Some(proof)) if proof.checkpoint.is_none() => return Err(BundleError::NoCheckpoint(position)),
+            (BundleVersion::V0_1, _) if entry.promise.is_none() => return Err(BundleError::NoPromise(position)),
+            (BundleVersion::V0_2 | BundleVersion::V0_3, None) => return Err(BundleError::NoProof(position)),
             _ => {}
         }
     }

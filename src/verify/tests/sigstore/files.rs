@@ -177,6 +177,7 @@ fn is_other(file: &str) -> bool {
         "generated/layouts/",
         "slsa-verifier/",
         "sigstore-rust/merkle/",
+        "sigstore-rust/verify/x509/",
     ];
     let kinds = [
         ".yaml",
