@@ -13,7 +13,6 @@ use assay_verify::sigstore::bundle;
 use assay_verify::sigstore::dsse::Envelope;
 use assay_verify::sigstore::key::VerificationKey;
 use assay_verify::sigstore::material::{Content, Material};
-use assay_verify::sigstore::second_opinion::{self, Opinion};
 use assay_verify::sigstore::signature::{Artifact, FileDigest, Purpose};
 use assay_verify::sigstore::simple_signing::Payload;
 use assay_verify::sigstore::statement::Statement;
@@ -90,16 +89,12 @@ fn judge(json: &[u8], how: &str) -> Result<(), String> {
     }
     let material = bundle::parse(json).map_err(|error| error.to_string())?;
     terms.evidence.log_entries = usize::from(!material.log_entries.is_empty());
-    let (known, digest) = claimed(&material)?;
-    judged::ours(&material, &terms, Artifact::Blob(&known), Purpose::Any)?;
-    match judged::second(json, &material, &terms, second_opinion::Artifact::Digest(&digest)) {
-        Some(Opinion::Refuses(reason)) => Err(format!("by the second implementation alone: {reason}")),
-        _ => Ok(()),
-    }
+    let known = claimed(&material)?;
+    judged::judge(&material, Some(json), &terms, Artifact::Blob(&known), Purpose::Any).map(drop)
 }
 
 /// The artifact that a bundle says it is about.
-fn claimed(material: &Material) -> Result<(Vec<FileDigest>, Digest), String> {
+fn claimed(material: &Material) -> Result<Vec<FileDigest>, String> {
     let hex: String = match &material.content {
         Content::Message {
             digest: Some(digest), ..
@@ -113,14 +108,16 @@ fn claimed(material: &Material) -> Result<(Vec<FileDigest>, Digest), String> {
         }
         _ => return Err("it names no artifact".to_owned()),
     };
-    let digest: Digest = format!("sha256:{hex}").parse().map_err(|_| "not a sha256".to_owned())?;
+    format!("sha256:{hex}")
+        .parse::<Digest>()
+        .map_err(|error| error.to_string())?;
     let pairs = hex.as_bytes().chunks(2);
     let bytes = pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap());
     let known = FileDigest {
         hash: Hash::Sha256,
         bytes: bytes.collect(),
     };
-    Ok((vec![known], digest))
+    Ok(vec![known])
 }
 
 #[test]

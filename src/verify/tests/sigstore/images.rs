@@ -10,7 +10,6 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{Signature, SignatureFormat, SignatureManifest};
 use assay_verify::sigstore::authority::RequiredEvidence;
 use assay_verify::sigstore::key::VerificationKey;
-use assay_verify::sigstore::second_opinion::{self, Opinion};
 use assay_verify::sigstore::signature::{self, Artifact, Purpose};
 
 use crate::judged::{self, Root, Terms, Who};
@@ -109,15 +108,8 @@ impl Layout {
 
     fn judge_one(&self, signature: &Signature, terms: &Terms, purpose: Purpose<'_>) -> Result<(), String> {
         let material = signature::open(signature).map_err(|rejected| rejected.failure.to_string())?;
-        judged::ours(&material, terms, Artifact::Image(&self.image), purpose)?;
-        if signature.layer().format != SignatureFormat::Bundle {
-            return Ok(());
-        }
-        let artifact = second_opinion::Artifact::Digest(&self.image.digest);
-        match judged::second(signature.envelope(), &material, terms, artifact) {
-            Some(Opinion::Refuses(reason)) => Err(format!("the second opinion: {reason}")),
-            _ => Ok(()),
-        }
+        let bundle = (signature.layer().format == SignatureFormat::Bundle).then_some(&**signature.envelope());
+        judged::judge(&material, bundle, terms, Artifact::Image(&self.image), purpose).map(drop)
     }
 }
 

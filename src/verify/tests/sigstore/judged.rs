@@ -22,7 +22,7 @@ pub(crate) fn now() -> Timestamp {
 /// A trusted root, as both implementations read it.
 pub(crate) struct Root {
     ours: Arc<TrustedRoot>,
-    second: SecondOpinion,
+    second: Arc<SecondOpinion>,
 }
 
 impl Root {
@@ -30,7 +30,7 @@ impl Root {
         let ours = TrustedRoot::parse(json).map_err(|error| error.to_string())?;
         Ok(Self {
             ours: Arc::new(ours),
-            second: SecondOpinion::new(json),
+            second: Arc::new(SecondOpinion::new(json)),
         })
     }
 
@@ -74,6 +74,7 @@ impl Terms {
                 Who::Anybody => Signers::Identities(vec![identity(any(), any())]),
             },
             root: self.root.as_ref().map(|root| root.ours.clone()).unwrap_or_default(),
+            second_opinion: self.root.as_ref().map(|root| root.second.clone()),
             evidence: self.evidence,
             annotations: self.annotations.clone(),
             accept_dsse_v0_0_2: false,
@@ -82,9 +83,10 @@ impl Terms {
     }
 }
 
-/// Our own judgement, without the second opinion.
-pub(crate) fn ours(
+/// The judgement; with the second opinion where there are the bytes of a bundle, else by our own steps alone.
+pub(crate) fn judge(
     material: &Material,
+    bundle: Option<&[u8]>,
     terms: &Terms,
     artifact: Artifact<'_>,
     purpose: Purpose<'_>,
@@ -95,7 +97,7 @@ pub(crate) fn ours(
         purpose,
         conditions: &Conditions::default(),
     };
-    signature::verify(material, &asked, now())
+    signature::verify(material, bundle, &asked, now())
         .map(|judged| judged.verified)
         .map_err(|rejected| format!("{}: {}", rejected.step.as_str(), rejected.failure))
 }
