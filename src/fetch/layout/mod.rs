@@ -1,15 +1,16 @@
 //! Evidence without a network: an OCI image layout, as a folder or a tar (OCI image specification: image-layout.md).
 //!
 //! Nothing is extracted, links are not followed, and a blob is found by its digest alone, so no name in a layout leads
-//! anywhere. A layout has no referrers API: its signatures are among the manifests that `index.json` lists, directly or
-//! through nested indexes, as notation finds them.
+//! anywhere.
 
-use std::collections::{HashMap, HashSet};
+mod signatures;
+mod tar_file;
+
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use serde::Deserialize;
@@ -17,18 +18,17 @@ use thiserror::Error;
 
 use assay_verify::descriptor::{Annotations, Descriptor, MediaType};
 use assay_verify::digest::Digest;
-use assay_verify::evidence::{NotASignature, Signature, SignatureManifest};
-use assay_verify::limits::{
-    MAX_ENVELOPE_SIZE, MAX_LAYOUT_TAR_ENTRIES, MAX_MANIFEST_SIZE, MAX_NESTING, MAX_REFERRERS,
-    MAX_SIGNATURES_MANIFEST_SIZE, MAX_TAR_NAME_LENGTH, MAX_VERIFICATION_MEMORY,
-};
-use assay_verify::manifest::{Index, Manifest};
+use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REFERRERS, MAX_VERIFICATION_MEMORY};
 use assay_verify::untrusted::Untrusted;
 
-use super::discovery::{SkipReason, Skipped, SkippedItem};
+pub use signatures::Found;
+use tar_file::scan;
 
 /// The annotation under which a layout names an image.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// The annotation by which `cosign save` tells an image from its signatures and attestations (cosign pkg/oci/layout).
+const COSIGN_KIND: &str = "kind";
 
 /// An opened layout.
 #[derive(Debug)]
@@ -52,15 +52,24 @@ enum Source {
 struct Entry {
     descriptor: Descriptor,
     name: Option<Box<str>>,
+    kind: Option<CosignKind>,
 }
 
-/// The signatures of one image in a layout.
-#[derive(Debug)]
-pub struct Found {
-    /// The signatures. Nothing in them is verified yet.
-    pub signatures: Vec<Signature>,
-    /// Manifests that refer to the image, or cannot be read, and yield no signature.
-    pub skipped: Vec<Skipped>,
+/// What `cosign save` says a manifest is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CosignKind {
+    Image,
+    Signatures,
+}
+
+impl CosignKind {
+    fn of(text: &str) -> Option<Self> {
+        match text.strip_prefix("dev.cosignproject.cosign/")? {
+            "image" | "imageIndex" => Some(Self::Image),
+            "sigs" | "atts" => Some(Self::Signatures),
+            _ => None,
+        }
+    }
 }
 
 /// Why a layout cannot be read.
@@ -212,115 +221,6 @@ impl Layout {
         Ok(descriptor.clone())
     }
 
-    /// The signatures whose subject is `subject`.
-    ///
-    /// # Errors
-    ///
-    /// When the layout exceeds a limit or cannot be read. One unreadable manifest does not spoil the others.
-    pub fn signatures(&self, subject: &Digest) -> Result<Found, LayoutError> {
-        let mut found = Found {
-            signatures: Vec::new(),
-            skipped: Vec::new(),
-        };
-        let mut held = 0;
-        let mut seen = HashSet::new();
-        let mut left: Vec<(Descriptor, usize)> = self
-            .entries
-            .iter()
-            .rev()
-            .map(|entry| (entry.descriptor.clone(), 0))
-            .collect();
-        while let Some((descriptor, depth)) = left.pop() {
-            if !seen.insert(descriptor.digest.clone()) {
-                continue;
-            }
-            if seen.len() + left.len() > MAX_REFERRERS {
-                return Err(LayoutError::TooManyEntries {
-                    path: self.path.clone(),
-                    limit: MAX_REFERRERS,
-                });
-            }
-            let media_type = &descriptor.media_type;
-            if *media_type == MediaType::OCI_INDEX || *media_type == MediaType::DOCKER_INDEX {
-                if depth < MAX_NESTING {
-                    let nested = self.nested(&descriptor)?;
-                    left.extend(nested.into_iter().rev().map(|nested| (nested, depth + 1)));
-                }
-                continue;
-            }
-            match self.signature(&descriptor, subject)? {
-                None => {}
-                Some(Ok(signature)) => {
-                    held += signature.size();
-                    if held > MAX_VERIFICATION_MEMORY {
-                        return Err(LayoutError::TooManySignatures {
-                            path: self.path.clone(),
-                        });
-                    }
-                    found.signatures.push(signature);
-                }
-                Some(Err(reason)) => found.skipped.push(Skipped {
-                    what: SkippedItem::Manifest(descriptor.digest),
-                    reason,
-                }),
-            }
-        }
-        Ok(found)
-    }
-
-    /// The entries of a nested index; none where it is missing or malformed, since then nothing in it can be fetched.
-    fn nested(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
-        let content = self.blob(&descriptor.digest, MAX_MANIFEST_SIZE)?;
-        let index = content
-            .filter(|content| descriptor.digest.matches(content))
-            .and_then(|content| Index::parse(&descriptor.media_type, &content).ok());
-        Ok(index.map_or_else(Vec::new, |index| {
-            index.entries.into_iter().map(|entry| entry.descriptor).collect()
-        }))
-    }
-
-    /// The signature that a manifest is, if it refers to `subject` at all.
-    fn signature(
-        &self,
-        descriptor: &Descriptor,
-        subject: &Digest,
-    ) -> Result<Option<Result<Signature, SkipReason>>, LayoutError> {
-        let content = match self.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE) {
-            Ok(Some(content)) => content,
-            // An image's children are often left out of a layout.
-            Ok(None) => return Ok(None),
-            // Too large for a signature.
-            Err(LayoutError::TooLarge { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match Manifest::parse(&descriptor.media_type, &content) {
-            Ok(manifest) if manifest.subject.as_ref().is_none_or(|refers| refers.digest != *subject) => {
-                return Ok(None);
-            }
-            Ok(_) => {}
-            Err(error) => return Ok(Some(Err(NotASignature::Manifest(error).into()))),
-        }
-        let manifest = match SignatureManifest::open(descriptor, content.into()) {
-            Ok(manifest) => manifest,
-            Err(reason) => return Ok(Some(Err(reason.into()))),
-        };
-        let Some(layer) = manifest.layers().first() else {
-            return Ok(None);
-        };
-        let digest = layer.descriptor.digest.clone();
-        let envelope = match self.blob(&digest, MAX_ENVELOPE_SIZE) {
-            Ok(Some(envelope)) => envelope,
-            Ok(None) => return Ok(Some(Err(SkipReason::Missing(digest)))),
-            Err(LayoutError::TooLarge { .. }) => {
-                return Ok(Some(Err(NotASignature::WrongEnvelope(digest).into())));
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Some(
-            Signature::new(manifest.into(), 0, Arc::from(envelope)).map_err(SkipReason::from),
-        ))
-    }
-
     /// The bytes filed under a digest; whoever uses them checks that they are its own.
     fn blob(&self, digest: &Digest, limit: usize) -> Result<Option<Vec<u8>>, LayoutError> {
         let too_large = || LayoutError::TooLarge {
@@ -384,16 +284,16 @@ fn read_index(path: &Path, marker: Option<Vec<u8>>, index: Option<Vec<u8>>) -> R
     }
     let entry = |(position, wire): (usize, WireEntry)| {
         let place = |cause: String| refuse(format!("index.json: manifests[{position}]: {cause}"));
+        let annotations = wire.annotations.unwrap_or_default();
+        let annotation = |name: &str| annotations.get(name).map(String::as_str);
         Ok(Entry {
             descriptor: Descriptor {
                 media_type: MediaType::parse(&wire.media_type).map_err(|error| place(error.to_string()))?,
                 digest: wire.digest.parse().map_err(|error| place(format!("{error}")))?,
                 size: wire.size,
             },
-            name: wire
-                .annotations
-                .and_then(|mut annotations| annotations.remove(REF_NAME))
-                .map(Into::into),
+            name: annotation(REF_NAME).map(Into::into),
+            kind: annotation(COSIGN_KIND).and_then(CosignKind::of),
         })
     };
     index.manifests.into_iter().enumerate().map(entry).collect()
@@ -430,91 +330,14 @@ fn read_at(file: &File, offset: u64, size: u64, limit: usize) -> io::Result<Vec<
     Ok(content)
 }
 
-type Scanned = (Source, Option<Vec<u8>>, Option<Vec<u8>>);
-
-/// Finds the blobs of a tar, and reads its two fixed files.
-fn scan(path: &Path, file: File) -> Result<Scanned, LayoutError> {
-    let malformed = |error: io::Error| LayoutError::NotALayout {
-        path: path.to_owned(),
-        cause: format!("reading it as a tar: {error}").into(),
-    };
-    let mut blobs = HashMap::new();
-    let (mut marker, mut index) = (None, None);
-    // Raw, because otherwise the tar crate reads extension headers of any size into memory.
-    let mut archive = tar::Archive::new(&file);
-    let mut long_name = None;
-    for (count, entry) in archive.entries_with_seek().map_err(malformed)?.raw(true).enumerate() {
-        if count >= MAX_LAYOUT_TAR_ENTRIES {
-            return Err(LayoutError::TooManyEntries {
-                path: path.to_owned(),
-                limit: MAX_LAYOUT_TAR_ENTRIES,
-            });
-        }
-        let mut entry = entry.map_err(malformed)?;
-        let kind = entry.header().entry_type();
-        if kind.is_gnu_longname() || kind.is_pax_local_extensions() {
-            let mut extension = Vec::new();
-            entry
-                .by_ref()
-                .take(MAX_TAR_NAME_LENGTH)
-                .read_to_end(&mut extension)
-                .map_err(malformed)?;
-            let name = if kind.is_gnu_longname() {
-                extension.split(|&byte| byte == 0).next().map(<[u8]>::to_vec)
-            } else {
-                tar::PaxExtensions::new(&extension)
-                    .flatten()
-                    .find(|extension| extension.key_bytes() == b"path")
-                    .map(|extension| extension.value_bytes().to_vec())
-            };
-            long_name = name.or(long_name);
-            continue;
-        }
-        if kind.is_gnu_longlink() || kind.is_pax_global_extensions() {
-            continue;
-        }
-        let name = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
-        if !kind.is_file() {
-            continue;
-        }
-        let name = String::from_utf8_lossy(&name);
-        let name = name.strip_prefix("./").unwrap_or(&name);
-        let place = (entry.raw_file_position(), entry.size());
-        let fixed = match name {
-            "oci-layout" => &mut marker,
-            "index.json" => &mut index,
-            _ => {
-                let digest = name
-                    .strip_prefix("blobs/")
-                    .and_then(|rest| rest.replacen('/', ":", 1).parse::<Digest>().ok());
-                if let Some(digest) = digest {
-                    blobs.entry(digest).or_insert(place);
-                }
-                continue;
-            }
-        };
-        if fixed.replace(place).is_some() {
-            return Err(LayoutError::NotALayout {
-                path: path.to_owned(),
-                cause: format!("it holds {name} twice").into(),
-            });
-        }
-    }
-    let read = |place: Option<(u64, u64)>| {
-        place
-            .map(|(offset, size)| read_at(&file, offset, size, MAX_MANIFEST_SIZE))
-            .transpose()
-            .map_err(malformed)
-    };
-    let (marker, index) = (read(marker)?, read(index)?);
-    Ok((Source::Tar { file, blobs }, marker, index))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
 
+    use assay_verify::evidence::NotASignature;
+
     use super::*;
+    use crate::fetch::SkipReason;
 
     const SUBJECT: &str = "sha256:b8479de3f88fb259a0a9ea82a5b2a052a1ef3c4ebbcfc61482d5ae4c831f8af9";
 

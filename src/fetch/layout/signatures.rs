@@ -1,0 +1,448 @@
+//! The signatures of an image in a layout.
+//!
+//! A layout has no referrers API. Its signatures are among the manifests that `index.json` lists, directly or through nested
+//! indexes, as notation finds them; under the names of cosign's tags; beside the image that `cosign save` wrote; or nowhere:
+//! of bundles `cosign save` keeps the blobs and forgets the list, so those are found by their subject.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::sync::Arc;
+
+use assay_verify::descriptor::{Descriptor, MediaType};
+use assay_verify::digest::{Algorithm, Digest};
+use assay_verify::evidence::{NotASignature, Signature, SignatureId, SignatureLayer, SignatureManifest};
+use assay_verify::limits::{
+    MAX_LAYOUT_TAR_ENTRIES, MAX_MANIFEST_SIZE, MAX_NESTING, MAX_REFERRERS, MAX_SIGNATURES_MANIFEST_SIZE,
+    MAX_VERIFICATION_MEMORY,
+};
+use assay_verify::manifest::{Index, Manifest};
+
+use super::{CosignKind, Entry, Layout, LayoutError, Source};
+use crate::fetch::discovery::{CosignTag, SkipReason, Skipped, SkippedItem};
+
+/// The signatures of one image in a layout.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The signatures. Nothing in them is verified yet.
+    pub signatures: Vec<Signature>,
+    /// What belongs to the image, or cannot be read, and yields no signature.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A walk through the manifests of a layout.
+struct Walk<'a> {
+    layout: &'a Layout,
+    subject: &'a Digest,
+    seen: HashSet<Digest>,
+    /// Bytes of the signatures that were found.
+    held: usize,
+    found: Found,
+}
+
+impl Layout {
+    /// The signatures of the image `subject`.
+    ///
+    /// # Errors
+    ///
+    /// When the layout exceeds a limit or cannot be read. One unreadable manifest does not spoil the others.
+    pub fn signatures(&self, subject: &Digest) -> Result<Found, LayoutError> {
+        let mut walk = Walk {
+            layout: self,
+            subject,
+            seen: HashSet::new(),
+            held: 0,
+            found: Found::default(),
+        };
+        for entry in self.entries.iter().filter(|entry| self.names(entry, subject)) {
+            walk.named(&entry.descriptor)?;
+        }
+        walk.listed()?;
+        walk.loose()?;
+        Ok(walk.found)
+    }
+
+    /// Whether a manifest is the image's by its name: it needs no subject then. The name is a claim; the signed payload
+    /// decides.
+    fn names(&self, entry: &Entry, subject: &Digest) -> bool {
+        let tags = [CosignTag::Signatures, CosignTag::Attestations].map(|tag| tag.of(subject));
+        let is_saved = |entry: &Entry| entry.kind == Some(CosignKind::Image) && entry.descriptor.digest == *subject;
+        match (&entry.name, entry.kind) {
+            (Some(name), _) if tags.iter().any(|tag| **tag == **name) => true,
+            (_, Some(CosignKind::Signatures)) => self.entries.iter().any(is_saved),
+            _ => false,
+        }
+    }
+
+    /// The entries of a nested index; none where it is missing or malformed, since then nothing in it can be fetched.
+    fn nested(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
+        let content = self.blob(&descriptor.digest, MAX_MANIFEST_SIZE)?;
+        let index = content
+            .filter(|content| descriptor.digest.matches(content))
+            .and_then(|content| Index::parse(&descriptor.media_type, &content).ok());
+        Ok(index.map_or_else(Vec::new, |index| {
+            index.entries.into_iter().map(|entry| entry.descriptor).collect()
+        }))
+    }
+
+    /// Everything that is filed as a blob of at most `limit` bytes, in the order of the digests.
+    fn small_blobs(&self, limit: usize) -> Result<Vec<Digest>, LayoutError> {
+        let too_many = || LayoutError::TooManyEntries {
+            path: self.path.clone(),
+            limit: MAX_LAYOUT_TAR_ENTRIES,
+        };
+        let mut digests = Vec::new();
+        match &self.source {
+            Source::Tar { blobs, .. } => {
+                let small = blobs.iter().filter(|(_, (_, size))| *size <= limit as u64);
+                digests.extend(small.map(|(digest, _)| digest.clone()));
+            }
+            Source::Folder => {
+                for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+                    let path = self.path.join("blobs").join(algorithm.as_str());
+                    let io_error = |cause| LayoutError::Io {
+                        path: path.clone(),
+                        cause,
+                    };
+                    let files = match fs::read_dir(&path) {
+                        Ok(files) => files,
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        Err(error) => return Err(io_error(error)),
+                    };
+                    for (count, file) in files.enumerate() {
+                        if count >= MAX_LAYOUT_TAR_ENTRIES {
+                            return Err(too_many());
+                        }
+                        let file = file.map_err(io_error)?;
+                        // Of the link itself, where it is one.
+                        let metadata = file.metadata().map_err(io_error)?;
+                        let name = file.file_name();
+                        let digest = name.to_str().map(|name| format!("{}:{name}", algorithm.as_str()));
+                        if metadata.is_file() && metadata.len() <= limit as u64 {
+                            digests.extend(digest.and_then(|digest| digest.parse::<Digest>().ok()));
+                        }
+                    }
+                }
+            }
+        }
+        digests.sort();
+        Ok(digests)
+    }
+}
+
+impl Walk<'_> {
+    /// Reads a manifest that is the image's by its name.
+    fn named(&mut self, descriptor: &Descriptor) -> Result<(), LayoutError> {
+        if !self.seen.insert(descriptor.digest.clone()) {
+            return Ok(());
+        }
+        match self.layout.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE) {
+            Ok(Some(content)) => self.open(descriptor, content),
+            Ok(None) => {
+                self.skip_manifest(descriptor, SkipReason::Missing(descriptor.digest.clone()));
+                Ok(())
+            }
+            Err(LayoutError::TooLarge { .. }) => {
+                let reason = NotASignature::ManifestTooLarge(descriptor.size);
+                self.skip_manifest(descriptor, reason.into());
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads what `index.json` lists, and takes what refers to the image.
+    fn listed(&mut self) -> Result<(), LayoutError> {
+        let entries = self.layout.entries.iter().rev();
+        let mut left: Vec<(Descriptor, usize)> = entries.map(|entry| (entry.descriptor.clone(), 0)).collect();
+        while let Some((descriptor, depth)) = left.pop() {
+            if !self.seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            if self.seen.len() + left.len() > MAX_REFERRERS {
+                return Err(LayoutError::TooManyEntries {
+                    path: self.layout.path.clone(),
+                    limit: MAX_REFERRERS,
+                });
+            }
+            let media_type = &descriptor.media_type;
+            if *media_type == MediaType::OCI_INDEX || *media_type == MediaType::DOCKER_INDEX {
+                if depth < MAX_NESTING {
+                    let nested = self.layout.nested(&descriptor)?;
+                    left.extend(nested.into_iter().rev().map(|nested| (nested, depth + 1)));
+                }
+                continue;
+            }
+            let content = match self.layout.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE) {
+                Ok(Some(content)) => content,
+                // An image's children are often left out of a layout.
+                Ok(None) => continue,
+                // Too large for a signature.
+                Err(LayoutError::TooLarge { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            match Manifest::parse(&descriptor.media_type, &content) {
+                Ok(manifest) if self.refers(&manifest) => self.open(&descriptor, content)?,
+                Ok(_) => {}
+                Err(error) => self.skip_manifest(&descriptor, NotASignature::Manifest(error).into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the blobs that nothing lists, and takes the manifests that refer to the image.
+    fn loose(&mut self) -> Result<(), LayoutError> {
+        let Ok(media_type) = MediaType::parse(MediaType::OCI_MANIFEST) else {
+            return Ok(());
+        };
+        for digest in self.layout.small_blobs(MAX_SIGNATURES_MANIFEST_SIZE)? {
+            if self.seen.contains(&digest) {
+                continue;
+            }
+            let Some(content) = self.layout.blob(&digest, MAX_SIGNATURES_MANIFEST_SIZE)? else {
+                continue;
+            };
+            // Most blobs are something else.
+            if !content.trim_ascii_start().starts_with(b"{") {
+                continue;
+            }
+            let refers = Manifest::parse(&media_type, &content).is_ok_and(|manifest| self.refers(&manifest));
+            if refers {
+                let descriptor = Descriptor {
+                    media_type: media_type.clone(),
+                    size: content.len() as u64,
+                    digest: digest.clone(),
+                };
+                self.seen.insert(digest);
+                self.open(&descriptor, content)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refers(&self, manifest: &Manifest) -> bool {
+        manifest
+            .subject
+            .as_ref()
+            .is_some_and(|subject| subject.digest == *self.subject)
+    }
+
+    /// Takes the signatures of a manifest, the newest first: cosign appends.
+    fn open(&mut self, descriptor: &Descriptor, content: Vec<u8>) -> Result<(), LayoutError> {
+        let manifest = match SignatureManifest::open(descriptor, content.into()) {
+            Ok(manifest) => Arc::new(manifest),
+            Err(reason) => {
+                self.skip_manifest(descriptor, reason.into());
+                return Ok(());
+            }
+        };
+        self.hold(manifest.json().len())?;
+        for (position, layer) in manifest.layers().iter().enumerate().rev() {
+            match self.signature(&manifest, position, layer)? {
+                Ok(signature) => {
+                    self.hold(signature.envelope().len())?;
+                    self.found.signatures.push(signature);
+                }
+                Err(reason) => self.found.skipped.push(Skipped {
+                    what: SkippedItem::Signature(SignatureId {
+                        manifest: manifest.digest().clone(),
+                        position,
+                    }),
+                    reason,
+                }),
+            }
+        }
+        Ok(())
+    }
+
+    fn signature(
+        &self,
+        manifest: &Arc<SignatureManifest>,
+        position: usize,
+        layer: &SignatureLayer,
+    ) -> Result<Result<Signature, SkipReason>, LayoutError> {
+        let (digest, limit) = (&layer.descriptor.digest, layer.format.max_size());
+        let size = layer.descriptor.size;
+        if size > limit as u64 {
+            return Ok(Err(NotASignature::EnvelopeTooLarge { size, limit }.into()));
+        }
+        match self.layout.blob(digest, limit) {
+            Ok(Some(content)) => {
+                Ok(Signature::new(Arc::clone(manifest), position, content.into()).map_err(SkipReason::from))
+            }
+            Ok(None) => Ok(Err(SkipReason::Missing(digest.clone()))),
+            Err(LayoutError::TooLarge { .. }) => Ok(Err(NotASignature::WrongEnvelope(digest.clone()).into())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts bytes that stay in memory.
+    fn hold(&mut self, bytes: usize) -> Result<(), LayoutError> {
+        self.held += bytes;
+        if self.held > MAX_VERIFICATION_MEMORY {
+            return Err(LayoutError::TooManySignatures {
+                path: self.layout.path.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn skip_manifest(&mut self, descriptor: &Descriptor, reason: SkipReason) {
+        self.found.skipped.push(Skipped {
+            what: SkippedItem::Manifest(descriptor.digest.clone()),
+            reason,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use assay_verify::evidence::SignatureFormat;
+
+    use super::*;
+
+    fn vectors(path: &str) -> PathBuf {
+        let root = std::env::var_os("ASSAY_VECTORS").map_or_else(
+            || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/vectors"),
+            PathBuf::from,
+        );
+        let path = root.join("sigstore").join(path);
+        assert!(
+            path.exists(),
+            "{} is absent: set ASSAY_VECTORS to the folder of test vectors",
+            path.display()
+        );
+        path
+    }
+
+    fn tar_of(folder: &Path) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut builder = tar::Builder::new(file.as_file());
+        builder.append_dir_all(".", folder).unwrap();
+        builder.finish().unwrap();
+        drop(builder);
+        file
+    }
+
+    /// A copy of a layout that a test may change.
+    fn copy(folder: &Path) -> tempfile::TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        let mut archive = tar::Archive::new(tar_of(folder).reopen().unwrap());
+        archive.unpack(copy.path()).unwrap();
+        copy
+    }
+
+    fn formats(layout: &Path, subject: &Digest) -> Vec<SignatureFormat> {
+        let found = Layout::open(layout).unwrap().signatures(subject).unwrap();
+        let skipped: Vec<_> = found.skipped.iter().map(ToString::to_string).collect();
+        assert_eq!(skipped, [""; 0], "{}", layout.display());
+        let names: HashSet<_> = found.signatures.iter().map(Signature::id).collect();
+        assert_eq!(names.len(), found.signatures.len(), "{}", layout.display());
+        found
+            .signatures
+            .iter()
+            .map(|signature| signature.layer().format)
+            .collect()
+    }
+
+    /// The layouts that cosign's signatures were exported into, with the image of each and what belongs to it.
+    fn generated() -> Vec<(PathBuf, Digest, Vec<SignatureFormat>)> {
+        let cases = fs::read_to_string(vectors("generated/cases.tsv")).unwrap();
+        let mut generated = Vec::new();
+        for line in cases.lines().skip(1) {
+            let mut fields = line.split('\t');
+            let (name, digest) = (fields.next().unwrap(), fields.next().unwrap());
+            let folder = vectors("generated/layouts").join(name);
+            if !folder.is_dir() {
+                continue;
+            }
+            let format = match name {
+                name if name.starts_with("v2-att") => SignatureFormat::Attestation,
+                name if name.starts_with("v2") => SignatureFormat::SimpleSigning,
+                _ => SignatureFormat::Bundle,
+            };
+            let count = match name {
+                // cosign cannot log signatures of these keys in Rekor v1, and wrote none.
+                "unsigned" | "v3-key-ed25519-rekor1" | "v3-key-p384-rekor1" | "v3-key-p521-rekor1" => 0,
+                "v3-two-signatures" => 2,
+                _ => 1,
+            };
+            generated.push((folder, digest.parse().unwrap(), vec![format; count]));
+        }
+        assert!(generated.len() > 40, "{}", generated.len());
+        generated
+    }
+
+    #[test]
+    fn finds_the_signatures_that_cosign_wrote() {
+        for (folder, subject, expected) in generated() {
+            assert_eq!(formats(&folder, &subject), expected, "{}", folder.display());
+            let tar = tar_of(&folder);
+            assert_eq!(formats(tar.path(), &subject), expected, "{} as a tar", folder.display());
+            assert_eq!(formats(&folder, &Digest::sha256(b"other")), [], "{}", folder.display());
+        }
+    }
+
+    #[test]
+    fn finds_the_attestations_that_cosign_saved() {
+        for version in ["v1.4.0", "v1.9.0", "v2.1.0"] {
+            let folder = vectors("slsa-verifier/gha_generic_container").join(version);
+            let digest = fs::read_to_string(folder.join("container_workflow_dispatch.digest")).unwrap();
+            let subject: Digest = digest.trim().parse().unwrap();
+            let layout = folder.join("container_workflow_dispatch");
+            assert_eq!(formats(&layout, &subject), [SignatureFormat::Attestation], "{version}");
+            assert_eq!(
+                formats(tar_of(&layout).path(), &subject),
+                [SignatureFormat::Attestation],
+                "{version}"
+            );
+            // They are those of the image that was saved, and of no other.
+            assert_eq!(formats(&layout, &Digest::sha256(b"other")), [], "{version}");
+        }
+    }
+
+    #[test]
+    fn finds_bundles_that_nothing_lists() {
+        let (folder, subject, expected) = generated()
+            .into_iter()
+            .find(|(folder, ..)| folder.ends_with("v3-two-signatures"))
+            .unwrap();
+        let layout = copy(&folder);
+        let index = layout.path().join("index.json");
+        let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+        let manifests = json["manifests"].as_array_mut().unwrap();
+        manifests.retain(|entry| entry["digest"] == subject.to_string());
+        assert_eq!(manifests.len(), 1);
+        manifests[0]["annotations"] = serde_json::json!({ "kind": "dev.cosignproject.cosign/image" });
+        fs::remove_file(&index).unwrap();
+        fs::write(&index, json.to_string()).unwrap();
+        assert_eq!(formats(layout.path(), &subject), expected);
+        assert_eq!(formats(tar_of(layout.path()).path(), &subject), expected);
+        assert_eq!(formats(layout.path(), &Digest::sha256(b"other")), []);
+    }
+
+    #[test]
+    fn a_name_that_leads_to_no_signature_is_skipped_with_its_reason() {
+        let (folder, subject, _) = generated()
+            .into_iter()
+            .find(|(folder, ..)| folder.ends_with("v2-key-p256-notlog"))
+            .unwrap();
+        let layout = copy(&folder);
+        let opened = Layout::open(layout.path()).unwrap();
+        let found = opened.signatures(&subject).unwrap();
+        let blobs = layout.path().join("blobs/sha256");
+        let envelope = &found.signatures[0].layer().descriptor.digest;
+        fs::remove_file(blobs.join(envelope.hex())).unwrap();
+        let found = opened.signatures(&subject).unwrap();
+        assert_eq!(found.skipped[0].reason, SkipReason::Missing(envelope.clone()));
+        let SkippedItem::Signature(id) = &found.skipped[0].what else {
+            panic!("{:?}", found.skipped)
+        };
+        fs::remove_file(blobs.join(id.manifest.hex())).unwrap();
+        let found = opened.signatures(&subject).unwrap();
+        assert!(found.signatures.is_empty());
+        assert_eq!(found.skipped[0].reason, SkipReason::Missing(id.manifest.clone()));
+    }
+}
