@@ -13,10 +13,12 @@ use std::time::{Duration, Instant};
 use assay_verify::Timestamp;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
-use assay_verify::evidence::{NOTATION_SIGNATURE, Signature, SignatureManifest};
+use assay_verify::evidence::{DSSE_ENVELOPE, NOTATION_SIGNATURE, SIMPLE_SIGNING, Signature, SignatureManifest};
+use assay_verify::limits::{MAX_ATTESTATION_SIZE, MAX_SIGNATURES_MANIFEST_SIZE};
 use assay_verify::reference::Repository;
 use assayd::cache::evidence::{EvidenceOptions, EvidenceState, EvidenceStore, ImageKey};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde_json::json;
 
 /// The size of an envelope in these tests: that of a real one.
 const ENVELOPE_SIZE: usize = 4096;
@@ -87,6 +89,35 @@ fn signature(subject: &Descriptor, seed: u64, size: usize) -> Signature {
     let json: Arc<[u8]> = serde_json::to_vec(&json).unwrap().into();
     let manifest = SignatureManifest::open(&descriptor(MediaType::OCI_MANIFEST, &json), json).unwrap();
     Signature::new(manifest.into(), 0, envelope.into()).unwrap()
+}
+
+/// Signatures of one manifest, as they hang on one of cosign's tags, each with a blob of this size; the annotations make
+/// the manifest this much larger.
+fn signatures_of_one_manifest(sizes: &[usize], media_type: &str, padding: usize) -> Vec<Signature> {
+    let mut random = Random::seeded(sizes.len() as u64);
+    let blobs: Vec<Vec<u8>> = sizes
+        .iter()
+        .map(|size| (0..*size).map(|_| random.next() as u8).collect())
+        .collect();
+    let layers: Vec<_> = blobs
+        .iter()
+        .map(|blob| json!({ "mediaType": media_type, "digest": Digest::sha256(blob).to_string(), "size": blob.len() }))
+        .collect();
+    let json = json!({
+        "schemaVersion": 2,
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::sha256(b"{}").to_string(), "size": 2 },
+        "layers": layers,
+        "annotations": { "padding": "x".repeat(padding) },
+    });
+    let json: Arc<[u8]> = serde_json::to_vec(&json).unwrap().into();
+    let manifest = SignatureManifest::open(&descriptor(MediaType::OCI_MANIFEST, &json), json).unwrap();
+    let manifest = Arc::new(manifest);
+    let signature = |(position, blob): (usize, Vec<u8>)| Signature::new(Arc::clone(&manifest), position, blob.into());
+    blobs
+        .into_iter()
+        .enumerate()
+        .map(|blob| signature(blob).unwrap())
+        .collect()
 }
 
 /// What these tests store for an image.
@@ -336,6 +367,79 @@ async fn keeps_the_first_signatures_within_the_limits_of_one_verification() {
     let large: Vec<_> = (0..10).map(|seed| signature(&image(1), seed, 1024 * 1024)).collect();
     store.store(&repository(), &image(1), &large, now()).await.unwrap();
     assert_eq!(store.load(&repository(), &image(1)).await, large[..7]);
+}
+
+#[tokio::test]
+async fn keeps_each_signature_of_a_manifest_under_its_position() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let all = signatures_of_one_manifest(&[100, 200, 300], SIMPLE_SIGNING, 0);
+    let kept = [all[2].clone(), all[0].clone()];
+    store.store(&repository(), &image(0), &kept, now()).await.unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await, kept);
+    store.shut_down().await;
+    let store = open(directory.path());
+    let loaded = store.load(&repository(), &image(0)).await;
+    assert_eq!(loaded, kept);
+    assert_eq!(loaded.iter().map(Signature::position).collect::<Vec<_>>(), [2, 0]);
+    // Read once, and held once.
+    assert!(Arc::ptr_eq(loaded[0].manifest().json(), loaded[1].manifest().json()));
+    // The same signature twice is one.
+    let twice = [all[1].clone(), all[1].clone()];
+    store.store(&repository(), &image(0), &twice, now()).await.unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await, twice[..1]);
+}
+
+#[tokio::test]
+async fn equal_blobs_at_two_positions_are_two_signatures() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let blob = b"payload".as_slice();
+    let layer = json!({ "mediaType": SIMPLE_SIGNING, "digest": Digest::sha256(blob).to_string(), "size": blob.len() });
+    let json = json!({
+        "schemaVersion": 2,
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": Digest::sha256(b"{}").to_string(), "size": 2 },
+        "layers": [layer, layer],
+    });
+    let json: Arc<[u8]> = serde_json::to_vec(&json).unwrap().into();
+    let manifest = Arc::new(SignatureManifest::open(&descriptor(MediaType::OCI_MANIFEST, &json), json).unwrap());
+    let both = [0, 1].map(|position| Signature::new(Arc::clone(&manifest), position, blob.into()).unwrap());
+    store.store(&repository(), &image(0), &both, now()).await.unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await, both);
+}
+
+#[tokio::test]
+async fn counts_a_manifest_once_whatever_number_of_its_signatures_is_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let manifest_size = MAX_SIGNATURES_MANIFEST_SIZE - 16 * 1024;
+    let all = signatures_of_one_manifest(&[10; 20], SIMPLE_SIGNING, manifest_size);
+    store.store(&repository(), &image(0), &all[..1], now()).await.unwrap();
+    let one = store.stats().bytes;
+    store.store(&repository(), &image(0), &all, now()).await.unwrap();
+    let many = store.stats().bytes;
+    assert!(one > manifest_size as u64);
+    assert!(many < one + 16 * 1024, "{one} {many}");
+    // Twenty times the manifest would be more than one verification may hold.
+    assert_eq!(store.load(&repository(), &image(0)).await, all);
+    store.remove(&repository(), &image(0)).await.unwrap();
+    assert_eq!(store.stats().bytes, 0);
+}
+
+#[tokio::test]
+async fn keeps_attestations_up_to_what_one_verification_may_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let sizes = [MAX_ATTESTATION_SIZE - 4096, MAX_ATTESTATION_SIZE, 1024];
+    let all = signatures_of_one_manifest(&sizes, DSSE_ENVELOPE, 0);
+    store.store(&repository(), &image(0), &all, now()).await.unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await, all);
+    let sizes = [MAX_ATTESTATION_SIZE, MAX_ATTESTATION_SIZE, 1024];
+    let all = signatures_of_one_manifest(&sizes, DSSE_ENVELOPE, 0);
+    store.store(&repository(), &image(0), &all, now()).await.unwrap();
+    // The two large ones and their manifest are too much; the small one fits beside the first.
+    let expected = [all[0].clone(), all[2].clone()];
+    assert_eq!(store.load(&repository(), &image(0)).await, expected);
 }
 
 #[tokio::test]

@@ -326,3 +326,113 @@ impl Signature {
         self.manifest.json.len() + self.envelope.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+    /// Opens a manifest with a layer for each media type.
+    fn open(artifact_type: &str, layers: &[&str], subject: bool) -> Result<SignatureManifest, NotASignature> {
+        let digest = Digest::sha256(b"{}");
+        let descriptor = |media_type: &str| format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":2}}"#);
+        let layers: Vec<_> = layers.iter().map(|media_type| descriptor(media_type)).collect();
+        let subject = match subject {
+            true => format!(r#","subject":{}"#, descriptor(MediaType::OCI_MANIFEST)),
+            false => String::new(),
+        };
+        let json = format!(
+            r#"{{"schemaVersion":2,"artifactType":"{artifact_type}","config":{},"layers":[{}]{subject}}}"#,
+            descriptor("application/vnd.oci.empty.v1+json"),
+            layers.join(",")
+        );
+        let descriptor = Descriptor {
+            media_type: MediaType::parse(MediaType::OCI_MANIFEST).unwrap(),
+            digest: Digest::sha256(json.as_bytes()),
+            size: json.len() as u64,
+        };
+        SignatureManifest::open(&descriptor, json.into_bytes().into())
+    }
+
+    #[test]
+    fn a_signature_is_told_by_its_layers_and_not_by_the_artifact_type() {
+        use SignatureFormat::{Attestation, Bundle, Notation, SimpleSigning};
+        let jws = "application/jose+json";
+        let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+        for (artifact_type, layers, subject, expected) in [
+            (NOTATION_SIGNATURE, vec![jws], true, Ok(vec![Notation])),
+            (BUNDLE, vec![BUNDLE], true, Ok(vec![Bundle])),
+            (
+                "application/vnd.oci.empty.v1+json",
+                vec![BUNDLE],
+                true,
+                Ok(vec![Bundle]),
+            ),
+            ("", vec![SIMPLE_SIGNING], false, Ok(vec![SimpleSigning])),
+            (
+                "application/spdx+json",
+                vec![SIMPLE_SIGNING, gzip, DSSE_ENVELOPE],
+                false,
+                Ok(vec![SimpleSigning, Attestation]),
+            ),
+            // Junk beside signatures hides none of them.
+            ("", vec![BUNDLE, SIMPLE_SIGNING], false, Ok(vec![SimpleSigning])),
+            ("", vec![BUNDLE, BUNDLE], true, Err(NotASignature::LayerCount(2))),
+            ("", vec![gzip, BUNDLE], true, Err(NotASignature::LayerCount(2))),
+            (
+                NOTATION_SIGNATURE,
+                vec![jws, jws],
+                true,
+                Err(NotASignature::LayerCount(2)),
+            ),
+            (NOTATION_SIGNATURE, vec![jws], false, Err(NotASignature::NoSubject)),
+            ("", vec![BUNDLE], false, Err(NotASignature::NoSubject)),
+            (
+                BUNDLE,
+                vec![gzip],
+                true,
+                Err(NotASignature::OtherArtifact(BUNDLE.into())),
+            ),
+            (BUNDLE, vec![], true, Err(NotASignature::OtherArtifact(BUNDLE.into()))),
+        ] {
+            let opened = open(artifact_type, &layers, subject);
+            let formats = opened.map(|manifest| manifest.layers().iter().map(|layer| layer.format).collect::<Vec<_>>());
+            assert_eq!(formats, expected, "{artifact_type} {layers:?}");
+        }
+    }
+
+    #[test]
+    fn as_many_signatures_as_cosign_reads_are_read_and_no_more() {
+        let layers = vec![SIMPLE_SIGNING; MAX_SIGNATURE_LAYERS + 1];
+        let opened = open("", layers.get(1..).unwrap(), false).unwrap();
+        assert_eq!(opened.layers().len(), MAX_SIGNATURE_LAYERS);
+        assert_eq!(
+            open("", &layers, false),
+            Err(NotASignature::TooManyLayers(MAX_SIGNATURE_LAYERS + 1))
+        );
+    }
+
+    #[test]
+    fn a_blob_is_bound_to_its_position() {
+        let manifest = Arc::new(open("", &[SIMPLE_SIGNING, DSSE_ENVELOPE], false).unwrap());
+        let blob = |bytes: &[u8]| -> Arc<[u8]> { bytes.into() };
+        let second = Signature::new(Arc::clone(&manifest), 1, blob(b"{}")).unwrap();
+        assert_eq!(
+            (second.position(), second.layer().format),
+            (1, SignatureFormat::Attestation)
+        );
+        assert_ne!(
+            second.id(),
+            Signature::new(Arc::clone(&manifest), 0, blob(b"{}")).unwrap().id()
+        );
+        assert_eq!(
+            Signature::new(Arc::clone(&manifest), 1, blob(b"[]")),
+            Err(NotASignature::WrongEnvelope(Digest::sha256(b"{}")))
+        );
+        assert_eq!(
+            Signature::new(Arc::clone(&manifest), 2, blob(b"{}")),
+            Err(NotASignature::NoSuchLayer(2))
+        );
+    }
+}
