@@ -47,6 +47,7 @@
 pub mod assayd;
 pub mod certificates;
 pub mod containerd;
+pub mod cosign;
 pub mod crl;
 pub mod envelope;
 pub mod image;
@@ -58,6 +59,7 @@ mod peers;
 mod process;
 mod question;
 pub mod registry;
+pub mod sigstore_services;
 pub mod timestamp;
 mod web;
 
@@ -66,6 +68,7 @@ use std::sync::OnceLock;
 
 pub use assayd::{Assayd, program};
 pub use containerd::Containerd;
+pub use cosign::Cosign;
 pub use crl::Crl;
 pub use image::Image;
 pub use notation::Notation;
@@ -75,6 +78,7 @@ pub use peers::Peers;
 pub use process::Finished;
 pub use question::Question;
 pub use registry::Registry;
+pub use sigstore_services::SigstoreServices;
 pub use timestamp::TimestampAuthority;
 pub use web::WebServer;
 

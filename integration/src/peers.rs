@@ -1,9 +1,10 @@
 //! The real programs that assayd works with, taken from Debian's archive into a folder of the project's own.
 //!
-//! Nothing is installed on the system: a private apt list directory knows the machine's own suite and `sid`,
+//! Nothing is installed on the system: a private apt list directory knows the suite that a package comes from,
 //! `apt-get download` fetches and verifies, `dpkg -x` unpacks. The mirror is the one that the machine's own apt uses, so
 //! no address is written here. Two processes that fetch at once wait for each other on a lock file.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
@@ -21,10 +22,23 @@ const KEYRINGS: [&str; 2] = [
 /// Which suite a package comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suite {
-    /// Debian unstable: the only suite with containerd 2.1 and notation.
+    /// Debian unstable: the only suite with containerd 2.1, notation and cosign 3.
     Sid,
+    /// Debian 13: the suite with cosign 2.
+    Trixie,
     /// The machine's own suite, for what needs the machine's C library.
     Own,
+}
+
+impl Suite {
+    /// Its name in the archive, on a machine of the suite `own`.
+    fn name(self, own: &str) -> &str {
+        match self {
+            Self::Sid => "sid",
+            Self::Trixie => "trixie",
+            Self::Own => own,
+        }
+    }
 }
 
 struct Package {
@@ -61,6 +75,32 @@ const PACKAGES: [Package; 5] = [
         programs: &["usr/bin/busybox"],
     },
 ];
+
+/// A peer that is fetched by the first who needs it, into a folder of its own: two of them have files of the same name.
+struct Apart {
+    folder: &'static str,
+    package: &'static str,
+    suite: Suite,
+    program: &'static str,
+    /// How its version must begin; another one behaves differently.
+    series: &'static str,
+}
+
+const COSIGN_2: Apart = Apart {
+    folder: "cosign-2",
+    package: "cosign",
+    suite: Suite::Trixie,
+    program: "usr/bin/cosign",
+    series: "2.",
+};
+
+const COSIGN_3: Apart = Apart {
+    folder: "cosign-3",
+    package: "cosign",
+    suite: Suite::Sid,
+    program: "usr/bin/cosign",
+    series: "3.",
+};
 
 /// Debian's openssl and the folder of its libraries, below a folder of its own.
 const OPENSSL: &str = "usr/bin/openssl";
@@ -137,12 +177,46 @@ impl Peers {
         self.root.join("usr/bin/docker-registry")
     }
 
-    /// Debian's openssl of the machine's own suite and the folder of its libraries. It is fetched by the first call on a
-    /// machine that lacks it, and not with the other peers.
-    pub(crate) fn openssl(&self) -> Result<(PathBuf, PathBuf)> {
+    /// cosign 2, which signs under tags. Fetched by the first call and not with the other peers.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be fetched, or the archive has another series.
+    pub fn cosign2(&self) -> Result<PathBuf> {
+        self.apart(&COSIGN_2)
+    }
+
+    /// cosign 3, which signs in bundles. Fetched by the first call and not with the other peers.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be fetched, or the archive has another series.
+    pub fn cosign3(&self) -> Result<PathBuf> {
+        self.apart(&COSIGN_3)
+    }
+
+    fn apart(&self, peer: &Apart) -> Result<PathBuf> {
+        let (folder, _lock) = self.locked()?;
+        let root = folder.join(peer.folder);
+        let program = root.join(peer.program);
+        if !program.is_file() {
+            download_apart(folder, &root, peer)?;
+        }
+        Ok(program)
+    }
+
+    /// The folder of all peers, and the lock that whoever changes it holds.
+    pub(crate) fn locked(&self) -> Result<(&Path, File)> {
         let folder = self.root.parent().context("the peers are in no folder")?;
         let lock = File::create(folder.join("lock")).context("cannot create the lock file of the peers")?;
         lock.lock().context("cannot lock the folder of the peers")?;
+        Ok((folder, lock))
+    }
+
+    /// Debian's openssl of the machine's own suite and the folder of its libraries. It is fetched by the first call on a
+    /// machine that lacks it, and not with the other peers.
+    pub(crate) fn openssl(&self) -> Result<(PathBuf, PathBuf)> {
+        let (folder, _lock) = self.locked()?;
         let root = folder.join("openssl");
         if !root.join(OPENSSL).is_file() {
             download_openssl(folder, &root)?;
@@ -179,14 +253,7 @@ impl fmt::Display for Peers {
 }
 
 fn download(folder: &Path) -> Result<()> {
-    let archive = Archive::prepare(folder)?;
-    eprintln!(
-        "peers: reading the package lists of sid and {} from {}",
-        archive.codename, archive.mirror
-    );
-    archive
-        .apt_get(&["update"], folder)
-        .context("the package lists cannot be read")?;
+    let archive = Archive::prepare(folder, &[Suite::Sid, Suite::Own])?;
 
     let root = folder.join("root.partial");
     let debs = folder.join("debs");
@@ -194,10 +261,7 @@ fn download(folder: &Path) -> Result<()> {
         remove_dir(directory)?;
         fs::create_dir_all(directory)?;
     }
-    let suite = |package: &Package| match package.suite {
-        Suite::Sid => "sid",
-        Suite::Own => &archive.codename,
-    };
+    let suite = |package: &Package| archive.name(package.suite);
     let wanted: Vec<_> = PACKAGES
         .iter()
         .map(|package| format!("{}/{}", package.name, suite(package)))
@@ -234,13 +298,44 @@ fn download(folder: &Path) -> Result<()> {
     fs::write(folder.join("versions.tsv"), versions).context("cannot write the list of versions")
 }
 
+fn download_apart(folder: &Path, root: &Path, peer: &Apart) -> Result<()> {
+    let archive = Archive::prepare(folder, &[peer.suite])?;
+    let suite = archive.name(peer.suite);
+    let debs = folder.join(format!("{}.debs", peer.folder));
+    let partial = folder.join(format!("{}.partial", peer.folder));
+    for directory in [&debs, &partial] {
+        remove_dir(directory)?;
+        fs::create_dir_all(directory)?;
+    }
+    let wanted = format!("{}/{suite}", peer.package);
+    eprintln!("peers: fetching {wanted}");
+    archive
+        .apt_get(&["download", &wanted], &debs)
+        .with_context(|| format!("{wanted} cannot be fetched; the archive may have lost it"))?;
+    let deb = the_only_file_of(&debs, &format!("{}_", peer.package))?;
+    let version = run(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Version"))?;
+    let version = version.trim();
+    ensure!(
+        version.starts_with(peer.series),
+        "{wanted} is {version} by now; what is asked of it here needs {}*",
+        peer.series
+    );
+    run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
+    ensure!(
+        partial.join(peer.program).is_file(),
+        "{} {version} no longer ships {}",
+        peer.package,
+        peer.program
+    );
+    eprintln!("peers: {} {version} from {suite}", peer.package);
+    remove_dir(&debs)?;
+    remove_dir(root)?;
+    fs::rename(&partial, root).with_context(|| format!("cannot move the unpacked {} to its place", peer.package))
+}
+
 /// openssl with the library that it depends on, whose name changes with the suite (libssl3, libssl3t64).
 fn download_openssl(folder: &Path, root: &Path) -> Result<()> {
-    let archive = Archive::prepare(folder)?;
-    eprintln!("peers: fetching openssl/{} from {}", archive.codename, archive.mirror);
-    archive
-        .apt_get(&["update"], folder)
-        .context("the package lists cannot be read")?;
+    let archive = Archive::prepare(folder, &[Suite::Own])?;
     let (debs, partial) = (folder.join("debs.openssl"), folder.join("openssl.partial"));
     for directory in [&debs, &partial] {
         remove_dir(directory)?;
@@ -266,12 +361,12 @@ fn download_openssl(folder: &Path, root: &Path) -> Result<()> {
 /// Debian's archive as this machine reaches it, with a list directory of its own.
 struct Archive {
     codename: String,
-    mirror: String,
     options: Vec<String>,
 }
 
 impl Archive {
-    fn prepare(folder: &Path) -> Result<Self> {
+    /// Reads the package lists of these suites.
+    fn prepare(folder: &Path, suites: &[Suite]) -> Result<Self> {
         let release = fs::read_to_string("/etc/os-release").context("cannot read /etc/os-release")?;
         let field = |name: &str| {
             let value = release
@@ -310,10 +405,16 @@ impl Archive {
         let apt = folder.join("apt");
         fs::create_dir_all(apt.join("lists/partial"))?;
         fs::create_dir_all(apt.join("cache/archives/partial"))?;
-        let suites: String = ["sid", &codename]
-            .map(|suite| format!("deb [signed-by={keyring}] {mirror} {suite} main\n"))
-            .concat();
-        fs::write(apt.join("sources.list"), suites)?;
+        let names: BTreeSet<_> = suites.iter().map(|suite| suite.name(&codename)).collect();
+        let lines = names
+            .iter()
+            .map(|suite| format!("deb [signed-by={keyring}] {mirror} {suite} main\n"));
+        fs::write(apt.join("sources.list"), lines.collect::<String>())?;
+        let names: Vec<_> = names.into_iter().collect();
+        eprintln!(
+            "peers: reading the package lists of {} from {mirror}",
+            names.join(" and ")
+        );
         let options = [
             format!("Dir::Etc::sourcelist={}/sources.list", apt.display()),
             "Dir::Etc::sourceparts=/dev/null".into(),
@@ -325,11 +426,18 @@ impl Archive {
             "Acquire::Retries=3".into(),
             "APT::Update::Error-Mode=any".into(),
         ];
-        Ok(Self {
+        let archive = Self {
             codename,
-            mirror,
             options: options.into(),
-        })
+        };
+        archive
+            .apt_get(&["update"], folder)
+            .context("the package lists cannot be read")?;
+        Ok(archive)
+    }
+
+    fn name(&self, suite: Suite) -> &str {
+        suite.name(&self.codename)
     }
 
     fn apt_get(&self, arguments: &[&str], directory: &Path) -> Result<()> {
