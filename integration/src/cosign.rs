@@ -3,14 +3,18 @@
 //! cosign 2 signs a small JSON text and stores it under a tag (`sha256-….sig`); cosign 3 signs an in-toto statement and
 //! stores a bundle as a referrer. How each is told so is written down here once.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use rcgen::string::Ia5String;
+use rcgen::{CustomExtension, SanType};
 use serde_json::Value;
 
+use crate::certificates::{Authority, Profile};
 use crate::openssl::OpenSsl;
 use crate::peers::Peers;
 use crate::process::{Finished, output};
@@ -18,6 +22,10 @@ use crate::sigstore_services::{SigstoreServices, identity_token};
 
 /// The services' terms of validity begin before anything here was made.
 const SINCE: &str = "start-time=2024-01-01T00:00:00Z,operator=mock";
+
+/// The issuer of a token, in Fulcio's certificates.
+const ISSUER_AS_TEXT: [u64; 9] = [1, 3, 6, 1, 4, 1, 57264, 1, 1];
+const ISSUER: [u64; 9] = [1, 3, 6, 1, 4, 1, 57264, 1, 8];
 
 /// Which cosign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +104,45 @@ pub struct CertifiedKey {
     pub certificate_pem: String,
     /// The certificates above it up to the root, PEM.
     pub issuers_pem: String,
+    /// The root, PEM.
+    pub root_pem: String,
     /// What the certificate says of its owner.
     pub identity: Identity,
+}
+
+impl CertifiedKey {
+    /// A P-256 key and a certificate of `authority` for it, which names its owner as Fulcio's certificates do.
+    ///
+    /// # Errors
+    ///
+    /// The certificate cannot be made, or cosign does not take the key.
+    pub async fn issue(cosign: &Cosign, authority: &Authority, identity: &Identity) -> Result<Self> {
+        let subject = Ia5String::try_from(identity.subject.clone()).context("a subject beyond ASCII")?;
+        let issued = authority.issue_with(&Profile::named("release"), |parameters| {
+            parameters.subject_alt_names = vec![SanType::URI(subject)];
+            // Fulcio's oid-info.md: first as plain text, and since 2022 as a UTF8String.
+            let (first, second) = (ISSUER_AS_TEXT, ISSUER);
+            let text = identity.issuer.as_bytes();
+            parameters.custom_extensions.extend([
+                CustomExtension::from_oid_content(&first, text.to_vec()),
+                CustomExtension::from_oid_content(&second, utf8_string(text)),
+            ]);
+        })?;
+        let issuers = issued.chain_pem.strip_prefix(&issued.certificate_pem);
+        Ok(Self {
+            key: cosign.import_key(&issued.key_pem).await?,
+            issuers_pem: issuers.unwrap_or_default().to_owned(),
+            root_pem: issued.anchor_pem,
+            certificate_pem: issued.certificate_pem,
+            identity: identity.clone(),
+        })
+    }
+}
+
+/// A UTF8String in DER, of less than 128 bytes.
+fn utf8_string(text: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(text.len()).unwrap_or(u8::MAX).min(127);
+    [&[0x0c, length], text].concat()
 }
 
 /// Who signs without a key of their own.
@@ -271,11 +316,87 @@ impl<'a> Sign<'a> {
     }
 }
 
+/// Whom a verification trusts.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Whoever has this key.
+    Key(KeyPair),
+    /// Whom Fulcio knows by this name.
+    Keyless(Identity),
+    /// Whom the authority with this root (and these certificates below it) knows by this name.
+    Certified {
+        /// The name.
+        identity: Identity,
+        /// The certificates below the root, PEM; may be none.
+        intermediates_pem: String,
+        /// The root, PEM.
+        root_pem: String,
+    },
+}
+
+/// How to verify.
+#[derive(Clone, Debug)]
+pub struct Verify<'a> {
+    /// Whom to trust.
+    pub trust: Trust,
+    /// Whose services to trust.
+    pub services: Option<&'a SigstoreServices>,
+    /// Whether it must be logged.
+    pub logged: bool,
+    /// Whether a timestamp counts.
+    pub timestamped: bool,
+    /// Where to look.
+    pub storage: Storage,
+    /// The claims to find.
+    pub annotations: Vec<(String, String)>,
+    /// Another repository of signatures.
+    pub repository: Option<String>,
+    /// The kind of attestation to find, in place of a signature.
+    pub predicate: Option<String>,
+}
+
+impl<'a> Verify<'a> {
+    /// What a signature that was made like this should pass.
+    pub fn of(how: &Sign<'a>) -> Self {
+        let trust = match &how.signer {
+            Signer::Key(key) => Trust::Key(key.clone()),
+            Signer::Keyless(identity) => Trust::Keyless(identity.clone()),
+            Signer::Certified(certified) => Trust::Certified {
+                identity: certified.identity.clone(),
+                intermediates_pem: certified
+                    .issuers_pem
+                    .strip_suffix(&certified.root_pem)
+                    .unwrap_or_default()
+                    .to_owned(),
+                root_pem: certified.root_pem.clone(),
+            },
+        };
+        Self {
+            trust,
+            services: how.services,
+            logged: how.log != Log::None,
+            timestamped: how.timestamp,
+            storage: how.storage,
+            annotations: how.annotations.clone(),
+            repository: how.repository.clone(),
+            predicate: how.predicate.as_ref().map(|predicate| predicate.kind.clone()),
+        }
+    }
+
+    /// The same for another signer.
+    pub fn trusting(self, trust: Trust) -> Self {
+        Self { trust, ..self }
+    }
+}
+
 /// cosign with a home folder of its own, which goes when it is dropped.
 #[derive(Debug)]
 pub struct Cosign {
     series: Series,
     program: PathBuf,
+    version: String,
+    /// The cosign that imports keys: 2.5.0 takes no PKCS #8 of today's openssl. Both read what it makes of them.
+    importer: PathBuf,
     openssl: OpenSsl,
     folder: tempfile::TempDir,
 }
@@ -287,13 +408,15 @@ impl Cosign {
     ///
     /// It cannot be fetched, or no folder made.
     pub fn new(peers: &Peers, series: Series) -> Result<Self> {
-        let program = match series {
+        let (program, version) = match series {
             Series::Two => peers.cosign2()?,
             Series::Three => peers.cosign3()?,
         };
         Ok(Self {
             series,
             program,
+            version,
+            importer: peers.cosign3()?.0,
             openssl: OpenSsl::find(peers)?,
             folder: tempfile::Builder::new().prefix("assay-cosign-").tempdir()?,
         })
@@ -302,6 +425,11 @@ impl Cosign {
     /// Which series it is.
     pub fn series(&self) -> Series {
         self.series
+    }
+
+    /// Its Debian version, for reports: `3.1.1-2`.
+    pub fn version(&self) -> &str {
+        &self.version
     }
 
     /// A new key pair: openssl makes it, `cosign import-key-pair` takes it.
@@ -331,7 +459,8 @@ impl Cosign {
     async fn import(&self, folder: tempfile::TempDir) -> Result<KeyPair> {
         let key = folder.path().join("key.pem").display().to_string();
         let prefix = folder.path().join("cosign").display().to_string();
-        self.run(&["import-key-pair", "--key", &key, "--output-key-prefix", &prefix])
+        let arguments = ["import-key-pair", "--key", &key, "--output-key-prefix", &prefix];
+        output(self.command_of(&self.importer, &arguments))
             .await?
             .successful()
             .context("cosign takes no such key")?;
@@ -380,13 +509,19 @@ impl Cosign {
         } else {
             self.write_signing_config(how, &file("signing-config.json")).await?;
             arguments.push(format!("--signing-config={}", file("signing-config.json")));
-            let root = how.services.map(SigstoreServices::trusted_root_file);
+            // cosign verifies what it signed with this root, which knows no other authority's certificates.
+            let services = how.services.filter(|_| !matches!(how.signer, Signer::Certified(_)));
+            let root = services.map(SigstoreServices::trusted_root_file);
             arguments.extend(root.map(|root| format!("--trusted-root={}", root.display())));
         }
         if how.storage == Storage::Referrers {
             arguments.push("--registry-referrers-mode=oci-1-1".to_owned());
         }
-        arguments.extend(how.annotations.iter().map(|(name, value)| format!("-a={name}={value}")));
+        arguments.extend(
+            how.annotations
+                .iter()
+                .map(|(name, value)| format!("--annotations={name}={value}")),
+        );
         arguments.extend(how.recursive.then(|| "--recursive".to_owned()));
         arguments.extend(["--allow-http-registry".to_owned(), reference.to_owned()]);
 
@@ -450,6 +585,111 @@ impl Cosign {
         output(self.command(&arguments)).await?.successful().map(drop)
     }
 
+    /// Verifies `reference`.
+    ///
+    /// # Errors
+    ///
+    /// cosign cannot be started; whether it accepted is in the result, and what it found in its output.
+    pub async fn verify(&self, reference: &str, how: &Verify<'_>) -> Result<Finished> {
+        output(self.verification(reference, how).await?).await
+    }
+
+    /// The command that [`Self::verify`] runs, for whoever measures it.
+    ///
+    /// # Errors
+    ///
+    /// A trusted root cannot be made.
+    pub async fn verification(&self, reference: &str, how: &Verify<'_>) -> Result<Command> {
+        let mut arguments = match &how.predicate {
+            None => vec!["verify".to_owned()],
+            Some(kind) => vec!["verify-attestation".to_owned(), format!("--type={kind}")],
+        };
+        match &how.trust {
+            Trust::Key(key) => arguments.push(format!("--key={}", key.public_file().display())),
+            Trust::Keyless(identity) | Trust::Certified { identity, .. } => {
+                arguments.push(format!("--certificate-identity={}", identity.subject));
+                arguments.push(format!("--certificate-oidc-issuer={}", identity.issuer));
+            }
+        }
+        if !how.logged {
+            arguments.push("--insecure-ignore-tlog".to_owned());
+        }
+        let old = self.series == Series::Two;
+        if how.timestamped && (old || !how.logged || how.storage == Storage::OldFormat) {
+            arguments.push("--use-signed-timestamps".to_owned());
+        }
+        if how.storage == Storage::Referrers {
+            arguments.push("--experimental-oci11".to_owned());
+        }
+        arguments.extend(
+            how.annotations
+                .iter()
+                .map(|(name, value)| format!("--annotations={name}={value}")),
+        );
+        if let Trust::Certified {
+            intermediates_pem,
+            root_pem,
+            ..
+        } = &how.trust
+        {
+            arguments.push("--insecure-ignore-sct".to_owned());
+            arguments.extend(self.authority(intermediates_pem, root_pem, how.services).await?);
+        } else if let (false, Some(services)) = (old, how.services) {
+            arguments.push(format!("--trusted-root={}", services.trusted_root_file().display()));
+        }
+        if old {
+            arguments.push("--offline".to_owned());
+        }
+        arguments.extend(["--allow-http-registry".to_owned(), reference.to_owned()]);
+        let mut command = self.command(&arguments);
+        if old {
+            command.envs(how.services.iter().flat_map(|services| services.environment()));
+        }
+        command.envs(
+            how.repository
+                .iter()
+                .map(|repository| ("COSIGN_REPOSITORY", repository)),
+        );
+        Ok(command)
+    }
+
+    /// The arguments that make a certificate authority trusted that is no Fulcio.
+    async fn authority(
+        &self,
+        intermediates_pem: &str,
+        root_pem: &str,
+        services: Option<&SigstoreServices>,
+    ) -> Result<Vec<String>> {
+        // Kept as long as this cosign: the command is run later.
+        let folder = tempfile::tempdir_in(self.folder.path())?.keep();
+        let file = |name: &str| folder.join(name).display().to_string();
+        fs::write(file("root.pem"), root_pem)?;
+        fs::write(file("intermediates.pem"), intermediates_pem)?;
+        fs::write(file("chain.pem"), [intermediates_pem, root_pem].concat())?;
+        if self.series == Series::Two {
+            let mut arguments = vec![format!("--ca-roots={}", file("root.pem"))];
+            if !intermediates_pem.is_empty() {
+                arguments.push(format!("--ca-intermediates={}", file("intermediates.pem")));
+            }
+            return Ok(arguments);
+        }
+        let mut arguments = ["trusted-root", "create"].map(str::to_owned).to_vec();
+        let chain = file("chain.pem");
+        arguments.push(format!(
+            "--fulcio=url=https://ca.example.test,certificate-chain={chain},start-time=2024-01-01T00:00:00Z"
+        ));
+        if let Some(services) = services {
+            let (url, chain) = (services.timestamp_url(), services.timestamp_chain_file());
+            let chain = chain.display();
+            arguments.push(format!(
+                "--tsa=url={url},certificate-chain={chain},start-time=2024-01-01T00:00:00Z"
+            ));
+        }
+        arguments.push(format!("--out={}", file("trusted_root.json")));
+        output(self.command(&arguments)).await?.successful()?;
+        Ok(vec![format!("--trusted-root={}", file("trusted_root.json"))])
+    }
+
     /// Runs cosign with any arguments.
     ///
     /// # Errors
@@ -460,8 +700,12 @@ impl Cosign {
     }
 
     /// The command that [`Self::run`] runs, for whoever measures it.
-    pub fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: &[S]) -> Command {
-        let mut command = Command::new(&self.program);
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
+        self.command_of(&self.program, arguments)
+    }
+
+    fn command_of<S: AsRef<OsStr>>(&self, program: &Path, arguments: &[S]) -> Command {
+        let mut command = Command::new(program);
         command
             .env("HOME", self.folder.path())
             .env("COSIGN_PASSWORD", "")

@@ -86,6 +86,9 @@ struct Apart {
     series: &'static str,
 }
 
+/// The file that holds the version of a peer that is apart.
+const VERSION: &str = "version";
+
 const COSIGN_2: Apart = Apart {
     folder: "cosign-2",
     package: "cosign",
@@ -177,32 +180,32 @@ impl Peers {
         self.root.join("usr/bin/docker-registry")
     }
 
-    /// cosign 2, which signs under tags. Fetched by the first call and not with the other peers.
+    /// cosign 2, which signs under tags, and its Debian version. Fetched by the first call and not with the other peers.
     ///
     /// # Errors
     ///
     /// It cannot be fetched, or the archive has another series.
-    pub fn cosign2(&self) -> Result<PathBuf> {
+    pub fn cosign2(&self) -> Result<(PathBuf, String)> {
         self.apart(&COSIGN_2)
     }
 
-    /// cosign 3, which signs in bundles. Fetched by the first call and not with the other peers.
+    /// cosign 3, which signs in bundles, and its Debian version. Fetched by the first call and not with the other peers.
     ///
     /// # Errors
     ///
     /// It cannot be fetched, or the archive has another series.
-    pub fn cosign3(&self) -> Result<PathBuf> {
+    pub fn cosign3(&self) -> Result<(PathBuf, String)> {
         self.apart(&COSIGN_3)
     }
 
-    fn apart(&self, peer: &Apart) -> Result<PathBuf> {
+    fn apart(&self, peer: &Apart) -> Result<(PathBuf, String)> {
         let (folder, _lock) = self.locked()?;
         let root = folder.join(peer.folder);
-        let program = root.join(peer.program);
-        if !program.is_file() {
+        let (program, version) = (root.join(peer.program), root.join(VERSION));
+        if !(program.is_file() && version.is_file()) {
             download_apart(folder, &root, peer)?;
         }
-        Ok(program)
+        Ok((program, fs::read_to_string(version)?))
     }
 
     /// The folder of all peers, and the lock that whoever changes it holds.
@@ -328,6 +331,7 @@ fn download_apart(folder: &Path, root: &Path, peer: &Apart) -> Result<()> {
         peer.program
     );
     eprintln!("peers: {} {version} from {suite}", peer.package);
+    fs::write(partial.join(VERSION), version)?;
     remove_dir(&debs)?;
     remove_dir(root)?;
     fs::rename(&partial, root).with_context(|| format!("cannot move the unpacked {} to its place", peer.package))

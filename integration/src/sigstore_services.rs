@@ -99,6 +99,11 @@ impl SigstoreServices {
         self.folder.path().join("trusted_root.json")
     }
 
+    /// The file with the timestamp authority's certificates, PEM, the signing one first.
+    pub fn timestamp_chain_file(&self) -> PathBuf {
+        self.folder.path().join("tsa-chain.pem")
+    }
+
     /// The variables through which cosign 2 knows these services without a trusted root.
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 4] {
         [
