@@ -20,8 +20,8 @@ use crate::peers::Peers;
 use crate::process::{Finished, output};
 use crate::sigstore_services::{SigstoreServices, identity_token};
 
-/// The services' terms of validity begin before anything here was made.
-const SINCE: &str = "start-time=2024-01-01T00:00:00Z,operator=mock";
+/// Terms of validity begin before anything here was made.
+const FROM: &str = "start-time=2024-01-01T00:00:00Z";
 
 /// The issuer of a token, in Fulcio's certificates.
 const ISSUER_AS_TEXT: [u64; 9] = [1, 3, 6, 1, 4, 1, 57264, 1, 1];
@@ -565,20 +565,20 @@ impl Cosign {
         ];
         if let Some(services) = how.services {
             let url = services.url();
-            arguments.push(format!("--fulcio=url={url},api-version=1,{SINCE}"));
-            arguments.push(format!("--oidc-provider=url={url},api-version=1,{SINCE}"));
+            arguments.push(format!("--fulcio=url={url},api-version=1,{FROM},operator=mock"));
+            arguments.push(format!("--oidc-provider=url={url},api-version=1,{FROM},operator=mock"));
             let version = match how.log {
                 Log::None => None,
                 Log::RekorV1 => Some(1),
                 Log::RekorV2 => Some(2),
             };
             if let Some(version) = version {
-                arguments.push(format!("--rekor=url={url},api-version={version},{SINCE}"));
+                arguments.push(format!("--rekor=url={url},api-version={version},{FROM},operator=mock"));
                 arguments.push("--rekor-config=ANY".to_owned());
             }
             if how.timestamp {
                 let url = services.timestamp_url();
-                arguments.push(format!("--tsa=url={url},api-version=1,{SINCE}"));
+                arguments.push(format!("--tsa=url={url},api-version=1,{FROM},operator=mock"));
                 arguments.push("--tsa-config=ANY".to_owned());
             }
         }
@@ -615,7 +615,7 @@ impl Cosign {
             arguments.push("--insecure-ignore-tlog".to_owned());
         }
         let old = self.series == Series::Two;
-        if how.timestamped && (old || !how.logged || how.storage == Storage::OldFormat) {
+        if how.timestamped {
             arguments.push("--use-signed-timestamps".to_owned());
         }
         if how.storage == Storage::Referrers {
@@ -626,14 +626,9 @@ impl Cosign {
                 .iter()
                 .map(|(name, value)| format!("--annotations={name}={value}")),
         );
-        if let Trust::Certified {
-            intermediates_pem,
-            root_pem,
-            ..
-        } = &how.trust
-        {
+        if let Trust::Certified { .. } = &how.trust {
             arguments.push("--insecure-ignore-sct".to_owned());
-            arguments.extend(self.authority(intermediates_pem, root_pem, how.services).await?);
+            arguments.extend(self.authority(&how.trust, how.services).await?);
         } else if let (false, Some(services)) = (old, how.services) {
             arguments.push(format!("--trusted-root={}", services.trusted_root_file().display()));
         }
@@ -654,40 +649,64 @@ impl Cosign {
     }
 
     /// The arguments that make a certificate authority trusted that is no Fulcio.
-    async fn authority(
-        &self,
-        intermediates_pem: &str,
-        root_pem: &str,
-        services: Option<&SigstoreServices>,
-    ) -> Result<Vec<String>> {
-        // Kept as long as this cosign: the command is run later.
-        let folder = tempfile::tempdir_in(self.folder.path())?.keep();
-        let file = |name: &str| folder.join(name).display().to_string();
-        fs::write(file("root.pem"), root_pem)?;
-        fs::write(file("intermediates.pem"), intermediates_pem)?;
-        fs::write(file("chain.pem"), [intermediates_pem, root_pem].concat())?;
-        if self.series == Series::Two {
-            let mut arguments = vec![format!("--ca-roots={}", file("root.pem"))];
-            if !intermediates_pem.is_empty() {
-                arguments.push(format!("--ca-intermediates={}", file("intermediates.pem")));
-            }
-            return Ok(arguments);
+    async fn authority(&self, trust: &Trust, services: Option<&SigstoreServices>) -> Result<Vec<String>> {
+        if self.series == Series::Three {
+            let root = self.trusted_root(trust, services).await?;
+            return Ok(vec![format!("--trusted-root={}", root.display())]);
         }
+        let Trust::Certified {
+            intermediates_pem,
+            root_pem,
+            ..
+        } = trust
+        else {
+            return Ok(vec![]);
+        };
+        let folder = self.kept_folder()?;
+        let (roots, intermediates) = (folder.join("roots.pem"), folder.join("intermediates.pem"));
+        fs::write(&roots, root_pem)?;
+        fs::write(&intermediates, intermediates_pem)?;
+        let mut arguments = vec![format!("--ca-roots={}", roots.display())];
+        if !intermediates_pem.is_empty() {
+            arguments.push(format!("--ca-intermediates={}", intermediates.display()));
+        }
+        Ok(arguments)
+    }
+
+    /// A trusted root by `cosign trusted-root create`, for a certificate authority that is no Fulcio and the timestamp
+    /// authority of `services`. The file is kept as long as this cosign.
+    ///
+    /// # Errors
+    ///
+    /// The trust is in no authority, or this is cosign 2, which makes none.
+    pub async fn trusted_root(&self, trust: &Trust, services: Option<&SigstoreServices>) -> Result<PathBuf> {
+        let Trust::Certified {
+            intermediates_pem,
+            root_pem,
+            ..
+        } = trust
+        else {
+            bail!("only a certificate authority makes a trusted root")
+        };
+        let folder = self.kept_folder()?;
+        let (chain, file) = (folder.join("chain.pem"), folder.join("trusted_root.json"));
+        fs::write(&chain, [intermediates_pem.as_str(), root_pem].concat())?;
         let mut arguments = ["trusted-root", "create"].map(str::to_owned).to_vec();
-        let chain = file("chain.pem");
         arguments.push(format!(
-            "--fulcio=url=https://ca.example.test,certificate-chain={chain},start-time=2024-01-01T00:00:00Z"
+            "--fulcio=url=https://ca.example.test,certificate-chain={},{FROM}",
+            chain.display()
         ));
         if let Some(services) = services {
             let (url, chain) = (services.timestamp_url(), services.timestamp_chain_file());
-            let chain = chain.display();
-            arguments.push(format!(
-                "--tsa=url={url},certificate-chain={chain},start-time=2024-01-01T00:00:00Z"
-            ));
+            arguments.push(format!("--tsa=url={url},certificate-chain={},{FROM}", chain.display()));
         }
-        arguments.push(format!("--out={}", file("trusted_root.json")));
+        arguments.push(format!("--out={}", file.display()));
         output(self.command(&arguments)).await?.successful()?;
-        Ok(vec![format!("--trusted-root={}", file("trusted_root.json"))])
+        Ok(file)
+    }
+
+    fn kept_folder(&self) -> Result<PathBuf> {
+        Ok(tempfile::tempdir_in(self.folder.path())?.keep())
     }
 
     /// Runs cosign with any arguments.

@@ -1,0 +1,119 @@
+//! The authorities of the policy, and whom each trusts in cosign's words.
+
+use assay_integration::SigstoreServices;
+use assay_integration::cosign::{CertifiedKey, Identity, KeyPair, KeyType, Trust};
+use std::fmt::Write as _;
+
+/// The repository of the authority `elsewhere`.
+pub(crate) const ELSEWHERE: &str = "signatures/store";
+
+/// Everybody who signs, and both sigstores.
+pub(crate) struct Trusted {
+    pub(crate) keys: Vec<(&'static str, KeyPair)>,
+    pub(crate) release: CertifiedKey,
+    pub(crate) services: SigstoreServices,
+    pub(crate) other_services: SigstoreServices,
+}
+
+/// The names of keys in the tables.
+pub(crate) const KEYS: [(&str, KeyType); 6] = [
+    ("p256", KeyType::P256),
+    ("p384", KeyType::P384),
+    ("p521", KeyType::P521),
+    ("rsa2048", KeyType::Rsa2048),
+    ("rsa4096", KeyType::Rsa4096),
+    ("ed25519", KeyType::Ed25519),
+];
+
+impl Trusted {
+    pub(crate) fn key(&self, name: &str) -> Option<&KeyPair> {
+        let found = self.keys.iter().find(|(known, _)| *known == name);
+        found.map(|(_, key)| key)
+    }
+
+    /// Whom an authority trusts, and whose services.
+    pub(crate) fn trust(&self, authority: &str) -> (Trust, Option<&SigstoreServices>) {
+        let keyless = |issuer: &str, subject: &str| {
+            Trust::Keyless(Identity {
+                issuer: issuer.into(),
+                subject: subject.into(),
+            })
+        };
+        let ci = Identity::ci();
+        match authority {
+            "p256-logged" => (Trust::Key(self.key("p256").unwrap().clone()), Some(&self.services)),
+            "annotated" | "elsewhere" => (Trust::Key(self.key("p256").unwrap().clone()), None),
+            "ci" | "ci-time" | "ci-log-and-time" => (Trust::Keyless(ci), Some(&self.services)),
+            "other-subject" => (keyless(&ci.issuer, "other@example.test"), Some(&self.services)),
+            "other-issuer" => (keyless("https://other.test", &ci.subject), Some(&self.services)),
+            "other-services" => (Trust::Keyless(ci), Some(&self.other_services)),
+            "release" => {
+                let intermediates = self.release.issuers_pem.strip_suffix(&self.release.root_pem);
+                let trust = Trust::Certified {
+                    identity: self.release.identity.clone(),
+                    intermediates_pem: intermediates.unwrap_or_default().to_owned(),
+                    root_pem: self.release.root_pem.clone(),
+                };
+                (trust, None)
+            }
+            key => {
+                let key = self.key(key).unwrap_or_else(|| panic!("no authority {authority}"));
+                (Trust::Key(key.clone()), None)
+            }
+        }
+    }
+
+    /// The policy, whose rule for each authority is for `HOST/AUTHORITY/*`.
+    pub(crate) fn policy(&self, host: &str) -> String {
+        let identity = |identity: &Identity| {
+            format!(
+                "identities = [{{ issuer = \"{}\", subject = \"{}\" }}]\n",
+                identity.issuer, identity.subject
+            )
+        };
+        let evidence = |log: usize, time: usize| format!("transparency_log = {log}\ntimestamps = {time}\n");
+        let services = "trusted_root = \"sigstore/services.json\"\n".to_owned();
+        let p256 = "keys = [\"keys/p256.pub\"]\n".to_owned();
+        let ci = Identity::ci();
+        let other_subject = Identity {
+            subject: "other@example.test".into(),
+            ..ci.clone()
+        };
+        let other_issuer = Identity {
+            issuer: "https://other.test".into(),
+            ..ci.clone()
+        };
+        let mut authorities = vec![
+            ("p256-logged", p256.clone() + &services + &evidence(1, 0)),
+            ("annotated", format!("{p256}annotations = {{ env = \"prod\" }}\n")),
+            ("elsewhere", format!("{p256}repository = \"{host}/{ELSEWHERE}\"\n")),
+            ("ci", identity(&ci) + &services + &evidence(1, 0)),
+            ("ci-time", identity(&ci) + &services + &evidence(0, 1)),
+            ("ci-log-and-time", identity(&ci) + &services + &evidence(1, 1)),
+            ("other-subject", identity(&other_subject) + &services + &evidence(1, 0)),
+            ("other-issuer", identity(&other_issuer) + &services + &evidence(1, 0)),
+            (
+                "other-services",
+                identity(&ci) + "trusted_root = \"sigstore/other.json\"\n" + &evidence(1, 0),
+            ),
+            (
+                "release",
+                identity(&self.release.identity)
+                    + "trusted_root = \"sigstore/corp.json\"\nsigned_certificate_timestamps = 0\n"
+                    + &evidence(0, 0),
+            ),
+        ];
+        for (name, _) in &self.keys {
+            authorities.push((name, format!("keys = [\"keys/{name}.pub\"]\n")));
+        }
+        let mut policy = "version = 1\nunmatched = \"deny\"\n\n".to_owned();
+        for (name, terms) in &authorities {
+            let _ = writeln!(policy, "[authority.{name}]\ntype = \"cosign\"\n{terms}");
+        }
+        for (name, _) in &authorities {
+            let rule = format!("images = [\"{host}/{name}/*\"]\nrequire = {{ all = [\"{name}\"] }}");
+            let _ = writeln!(policy, "[[rule]]\nname = \"{name}\"\n{rule}\n");
+        }
+        policy
+    }
+}
