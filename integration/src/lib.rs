@@ -1,11 +1,13 @@
 //! The harness: assayd and everything it works with, as a user would run them.
 //!
-//! - [`Peers`] fetches the real containerd, runc, notation and docker-registry.
+//! - [`Peers`] fetches the real containerd, runc, notation, cosign and docker-registry.
 //! - [`Containerd`] is a private containerd with image verifiers, pulled through over CRI.
 //! - [`registry`] is a registry in memory that supports the referrers API, keeps an access log and misbehaves on
 //!   demand; [`registry::Distribution`] is the real docker-registry, which knows no referrers API.
 //! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains, [`envelope`]
 //!   signatures by the thousand.
+//! - [`Cosign`] is the real cosign of either series; [`SigstoreServices`] is a Fulcio, Rekor v1 and v2 and a timestamp
+//!   authority for it to sign with.
 //! - [`TimestampAuthority`] and [`OcspResponder`] are openssl's, [`Crl`] lists are signed by it; [`WebServer`] serves what
 //!   certificates point at.
 //! - [`Assayd`] is the daemon under test; [`measure`] has what a comparison prints.
@@ -39,7 +41,7 @@
 //! ```
 //!
 //! Everything that was started ends when its value is dropped. What cannot run here is an error that names what is
-//! missing, never a skipped test. The tests need root, Debian and its archive.
+//! missing, never a skipped test. The tests need root, Debian and its archive, and Node.js with npm.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

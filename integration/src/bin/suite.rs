@@ -38,7 +38,7 @@ const STEPS: &[Step] = &[
         arguments: &["build", "--workspace", "--bins"],
     },
     Step {
-        name: "tests against real containerd, registries and notation included",
+        name: "tests against real containerd, registries, notation and cosign included",
         arguments: &["test", "--workspace"],
     },
     Step {

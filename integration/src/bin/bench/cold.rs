@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use assay_integration::Registry;
 use assay_integration::measure::{Goal, Samples, Table, ratio, shown};
 use assay_proto::v1::Verdict;
 use assay_proto::v1::image_verifier_client::ImageVerifierClient;
@@ -18,15 +19,15 @@ const COLD_RUNS: usize = runs(50);
 const EQUAL_QUESTIONS: usize = 1_000;
 
 /// Runs of one program, with the registry requests of each.
-struct Cold {
-    times: Samples,
-    requests: usize,
+pub(crate) struct Cold {
+    pub(crate) times: Samples,
+    pub(crate) requests: usize,
 }
 
 impl Cold {
     /// Runs `run` after `prepare`, which is not measured.
-    async fn measure(
-        lab: &Lab,
+    pub(crate) async fn measure(
+        registry: &Registry,
         runs: usize,
         prepare: impl AsyncFn() -> Result<()>,
         run: impl Fn() -> Result<Duration>,
@@ -34,9 +35,9 @@ impl Cold {
         let (mut times, mut requests) = (vec![], vec![]);
         for _ in 0..runs {
             prepare().await?;
-            let mark = lab.registry.log().mark();
+            let mark = registry.log().mark();
             times.push(tokio::task::block_in_place(&run)?);
-            requests.push(lab.registry.log().requests_since(mark).len());
+            requests.push(registry.log().requests_since(mark).len());
         }
         let most = requests.iter().copied().max().unwrap_or_default();
         let least = requests.iter().copied().min().unwrap_or_default();
@@ -63,13 +64,13 @@ pub(crate) async fn cold(lab: &Lab, programs: &Programs, table: &mut Table) -> R
             lab.registry.add_latency(round_trip);
         }
         let ours = Cold::measure(
-            lab,
+            &lab.registry,
             runs,
             async || lab.clear_cache().await,
             || lab.exec(&programs.hook, &lab.image),
         )
         .await?;
-        let notation = Cold::measure(lab, runs, nothing, || lab.exec_notation(&lab.image)).await?;
+        let notation = Cold::measure(&lab.registry, runs, nothing, || lab.exec_notation(&lab.image)).await?;
         let (took, others) = (ours.times.median(), notation.times.median());
         let goal = (!round_trip.is_zero()).then(|| Goal::within(took, round_trip.mul_f64(3.3)));
         table.add(

@@ -57,29 +57,10 @@ impl Lab {
         question(&self.registry.repository(REPOSITORY), &image.descriptor())
     }
 
-    /// The hook as containerd runs it, with the program given: an empty one gets the same.
+    /// [`exec`] of this daemon about an image of this registry.
     pub(crate) fn exec(&self, program: &Path, image: &Image) -> Result<Duration> {
-        let descriptor = image.descriptor().to_string();
-        let mut command = Command::new(program);
-        command
-            .args(["-name", &format!("{}:v1", self.registry.repository(REPOSITORY))])
-            .args(["-digest", image.digest()])
-            .args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"])
-            .env_clear()
-            .envs(self.assayd.hook_environment())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let started = Instant::now();
-        let mut child = command.spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            // The empty program does not read.
-            let _: std::io::Result<()> = stdin.write_all(descriptor.as_bytes());
-        }
-        let status = child.wait()?;
-        let took = started.elapsed();
-        ensure!(status.success(), "{} ended with {status}", program.display());
-        Ok(took)
+        let name = format!("{}:v1", self.registry.repository(REPOSITORY));
+        exec(program, &self.assayd, &name, image)
     }
 
     pub(crate) fn exec_notation(&self, image: &Image) -> Result<Duration> {
@@ -95,10 +76,39 @@ impl Lab {
     }
 
     pub(crate) async fn clear_cache(&self) -> Result<()> {
-        let mut control = ControlClient::new(connect(&self.assayd.control_socket()).await?);
-        control.clear_cache(ClearCacheRequest {}).await?;
-        Ok(())
+        clear_cache(&self.assayd).await
     }
+}
+
+/// Makes a daemon forget everything.
+pub(crate) async fn clear_cache(assayd: &Assayd) -> Result<()> {
+    let mut control = ControlClient::new(connect(&assayd.control_socket()).await?);
+    control.clear_cache(ClearCacheRequest {}).await?;
+    Ok(())
+}
+
+/// The hook as containerd runs it, with the program given: an empty one gets the same.
+pub(crate) fn exec(program: &Path, assayd: &Assayd, name: &str, image: &Image) -> Result<Duration> {
+    let descriptor = image.descriptor().to_string();
+    let mut command = Command::new(program);
+    command
+        .args(["-name", name, "-digest", image.digest()])
+        .args(["-stdin-media-type", "application/vnd.oci.descriptor.v1+json"])
+        .env_clear()
+        .envs(assayd.hook_environment())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let started = Instant::now();
+    let mut child = command.spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // The empty program does not read.
+        let _: std::io::Result<()> = stdin.write_all(descriptor.as_bytes());
+    }
+    let status = child.wait()?;
+    let took = started.elapsed();
+    ensure!(status.success(), "{} ended with {status}", program.display());
+    Ok(took)
 }
 
 /// Who signs, and the daemon that trusts them.

@@ -1,4 +1,4 @@
-//! The comparison: assayd as it is released beside `notation verify` and an empty program, on this machine, in one run.
+//! The comparison: assayd as it is released beside `notation verify`, `cosign verify` and an empty program, on this machine, in one run.
 //!
 //! What is compared is measured alternately, so that a busy moment hits both. Nothing here passes or fails: figures of a
 //! shared machine are no test. The goals stand beside them for orientation.
@@ -8,6 +8,7 @@
 //! fiftieth of the runs, and figures that say nothing.
 
 mod cold;
+mod cosign;
 mod grpc;
 mod hook;
 mod images;
@@ -33,7 +34,7 @@ const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// Runs of what takes several of those.
 const RUNS_FAR_AWAY: usize = runs(10);
 
-const SECTIONS: [&str; 6] = ["hook", "grpc", "cold", "revocation", "judge", "images"];
+const SECTIONS: [&str; 7] = ["hook", "grpc", "cold", "revocation", "cosign", "judge", "images"];
 
 /// How often something is measured: so often, and less in a trial.
 const fn runs(released: usize) -> usize {
@@ -78,6 +79,9 @@ async fn main() -> Result<()> {
     }
     if wanted("revocation") {
         revocation::with_revocation(&peers, &programs, &mut table).await?;
+    }
+    if wanted("cosign") {
+        cosign::beside_cosign(&peers, &programs, &mut table).await?;
     }
     if wanted("judge") {
         judge::judge_alone(&mut table)?;
