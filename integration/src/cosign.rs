@@ -353,6 +353,8 @@ pub struct Verify<'a> {
     pub repository: Option<String>,
     /// The kind of attestation to find, in place of a signature.
     pub predicate: Option<String>,
+    /// What the statement has to be, in CUE (`--policy`).
+    pub statement: Option<String>,
 }
 
 impl<'a> Verify<'a> {
@@ -380,6 +382,7 @@ impl<'a> Verify<'a> {
             annotations: how.annotations.clone(),
             repository: how.repository.clone(),
             predicate: how.predicate.as_ref().map(|predicate| predicate.kind.clone()),
+            statement: None,
         }
     }
 
@@ -615,6 +618,11 @@ impl Cosign {
             arguments.push("--insecure-ignore-tlog".to_owned());
         }
         let old = self.series == Series::Two;
+        if let Some(statement) = &how.statement {
+            let file = self.kept_folder()?.join("policy.cue");
+            fs::write(&file, statement)?;
+            arguments.push(format!("--policy={}", file.display()));
+        }
         if how.timestamped {
             arguments.push("--use-signed-timestamps".to_owned());
         }

@@ -1,23 +1,27 @@
 //! Signs the cases, has cosign verify them and containerd pull them.
 
 use assay_integration::certificates::{Authority, Profile};
+use assay_integration::containerd::PullError;
 use assay_integration::cosign::{CertifiedKey, Identity, Log, Series, Sign, Signer, Storage, Verify};
-use assay_integration::registry::{Fault, Kind, Mark, When};
+use assay_integration::registry::{Distribution, Fault, Kind, Mark, When};
+use assay_integration::sigstore_services::Misbehaviour;
 use assay_integration::{Assayd, Containerd, Cosign, Image, Peers, Registry, SigstoreServices};
 use serde_json::json;
 
 use crate::cases::{CASES, Case, rows};
 use crate::changes::Stored;
-use crate::policy::{ELSEWHERE, KEYS, Trusted};
+use crate::policy::{ATTESTATION_RULES, AttestationRule, BUILDER, ELSEWHERE, KEYS, Trusted};
 
-struct Lab {
+/// A node, a registry with the referrers API and one without, everybody who signs and both cosigns.
+pub(crate) struct Lab {
     peers: Peers,
-    registry: Registry,
+    pub(crate) registry: Registry,
+    pub(crate) distribution: Distribution,
     two: Cosign,
     three: Cosign,
-    trusted: Trusted,
-    assayd: Assayd,
-    containerd: Containerd,
+    pub(crate) trusted: Trusted,
+    pub(crate) assayd: Assayd,
+    pub(crate) containerd: Containerd,
 }
 
 /// Runs the cases of one part, and fails with all that is not as the table has it.
@@ -35,9 +39,10 @@ pub(crate) async fn run(part: impl Fn(&Case) -> bool) {
 }
 
 impl Lab {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let peers = Peers::fetch().expect("the peers");
         let registry = Registry::start().await.expect("a registry");
+        let distribution = Distribution::start(&peers).await.expect("docker-registry");
         let two = Cosign::new(&peers, Series::Two).expect("cosign 2");
         let three = Cosign::new(&peers, Series::Three).expect("cosign 3");
         let mut keys = vec![];
@@ -63,21 +68,29 @@ impl Lab {
         let corp = three.trusted_root(&trusted.trust("release").0, None).await;
         let corp = std::fs::read(corp.expect("a trusted root")).expect("a trusted root");
         let mut daemon = Assayd::builder()
-            .policy(&trusted.policy(&registry.host()))
+            .policy(&trusted.policy(&registry.host(), distribution.host()))
             .plain_http(&registry.host())
+            .plain_http(distribution.host())
             .file("sigstore/services.json", trusted.services.trusted_root().to_string())
             .file("sigstore/other.json", trusted.other_services.trusted_root().to_string())
-            .file("sigstore/corp.json", corp);
+            .file("sigstore/corp.json", corp)
+            .file("ca/root.pem", trusted.release.root_pem.as_str())
+            .file("ca/intermediate.pem", intermediate.certificate_pem());
         for (name, key) in &trusted.keys {
             daemon = daemon.file(&format!("keys/{name}.pub"), key.public_pem());
         }
         let assayd = daemon.start().await.expect("assayd");
+        let policy = assayd.config_directory().join("policy.toml").display().to_string();
+        let checked = assayd.assayctl(&["policy", "check", &policy]).await.expect("assayctl");
+        assert!(checked.success, "{}{}", checked.stdout, checked.stderr);
         let containerd = Containerd::builder(&peers).hook(&assayd).expect("the hook");
-        let containerd = containerd.plain_http(&registry.host()).start().await;
+        let containerd = containerd.plain_http(&registry.host()).plain_http(distribution.host());
+        let containerd = containerd.start().await;
         Self {
             containerd: containerd.expect("containerd"),
             peers,
             registry,
+            distribution,
             two,
             three,
             trusted,
@@ -85,7 +98,7 @@ impl Lab {
         }
     }
 
-    fn cosign(&self, series: Series) -> &Cosign {
+    pub(crate) fn cosign(&self, series: Series) -> &Cosign {
         match series {
             Series::Two => &self.two,
             Series::Three => &self.three,
@@ -113,13 +126,7 @@ impl Lab {
         let reference = format!("{}:v1", self.registry.repository(&case.repository()));
         let pulled = self.containerd.pull_cri(&reference).await;
         let (by_assayd, layers) = (self.requests_by_assayd(mark), self.layers(mark));
-        let event = pulled.as_ref().err().map(ToString::to_string).unwrap_or_default();
-        let code = event.split("DENY ").nth(1).and_then(|rest| rest.split(':').next());
-        let verdict = match (&pulled, code) {
-            (Ok(()), _) => "ADMIT".to_owned(),
-            (Err(_), Some(code)) => format!("DENY {code}"),
-            (Err(_), None) => "no verdict".to_owned(),
-        };
+        let (verdict, event) = verdict(&pulled);
         println!(
             "{:<34} {verdict:<28} {by_assayd:>3} {:<8} {by_cosign:>3}",
             case.id,
@@ -150,7 +157,7 @@ impl Lab {
 
     fn image(&self, id: &str, form: &str) -> Image {
         match form {
-            "recursive" => Image::two_platforms(&self.peers, id),
+            "index" | "recursive" => Image::two_platforms(&self.peers, id),
             _ => Image::tiny(id),
         }
         .expect("an image")
@@ -174,20 +181,21 @@ impl Lab {
         };
         let sign = case.services.split('+').fold(sign, |sign, service| match service {
             "-" => sign,
-            "v1" => sign.logged(Log::RekorV1, services),
+            "v1" | "v1:silent" | "v1:lying" => sign.logged(Log::RekorV1, services),
             "v2" => sign.logged(Log::RekorV2, services),
-            "time" => sign.timestamped(services),
+            "time" | "time:fraction" => sign.timestamped(services),
             other => panic!("{}: no service {other}", case.id),
         });
         Some(match case.form {
-            "-" | "fallback" | "empty-api" | "two" | "both" => sign,
+            "-" | "fallback" | "empty-api" | "index" | "two" | "both" => sign,
             "annotations" => sign.annotation("env", "prod"),
             "other-annotations" => sign.annotation("env", "test"),
             "referrers" => sign.storage(Storage::Referrers),
             "old" => sign.storage(Storage::OldFormat),
             "elsewhere" => sign.repository(&self.registry.repository(ELSEWHERE)),
             "recursive" => sign.recursive(),
-            "attestation" => sign.attesting("slsaprovenance1", provenance()),
+            "attestation" | "signed-and-attested" => sign.attesting("slsaprovenance1", provenance()),
+            "bill" => sign.attesting("spdxjson", bill_of_materials()),
             other => panic!("{}: no form {other}", case.id),
         })
     }
@@ -222,11 +230,32 @@ impl Lab {
                 sign(Series::Three, &first).await;
                 return sign(Series::Two, how).await;
             }
+            ("signed-and-attested", Some(how)) => {
+                let signature = Sign {
+                    predicate: None,
+                    ..how.clone()
+                };
+                sign(case.series, &signature).await;
+            }
             _ => {}
+        }
+        for service in case.services.split('+') {
+            let misbehaviour = match service {
+                "v1:silent" => Misbehaviour::NoSignedEntryTimestamp,
+                "v1:lying" => Misbehaviour::PreviousEntry,
+                "time:fraction" => Misbehaviour::FractionalTime,
+                _ => continue,
+            };
+            self.trusted
+                .services
+                .misbehave(misbehaviour)
+                .await
+                .expect("the services");
         }
         if let Some(how) = how {
             sign(case.series, how).await;
         }
+        self.trusted.services.behave().await.expect("the services");
         if case.form == "empty-api" {
             self.registry.behave();
             self.registry.misbehave(at(), Fault::EmptyReferrers);
@@ -276,14 +305,17 @@ impl Lab {
 
     /// How cosign is asked for the same.
     fn verification<'a>(&'a self, case: &Case, how: Option<&Sign<'a>>) -> Verify<'a> {
-        let (trust, services) = self.trusted.trust(case.authority);
+        let rule = ATTESTATION_RULES.iter().find(|rule| rule.name == case.authority);
+        let authority = rule.map_or(case.authority, |rule| rule.authority);
+        let (trust, services) = self.trusted.trust(authority);
         let nothing = Sign::key(self.trusted.key("p256").expect("a key"));
         let mut verify = Verify::of(how.unwrap_or(&nothing)).trusting(trust);
         verify.services = services;
-        verify.predicate = None;
+        verify.predicate = rule.map(|rule| rule.kind.to_owned());
+        verify.statement = rule.and_then(AttestationRule::statement);
         verify.annotations = vec![];
         verify.logged = services.is_some();
-        match case.authority {
+        match authority {
             "ci-time" => (verify.logged, verify.timestamped) = (false, true),
             "ci-log-and-time" => verify.timestamped = true,
             "annotated" => verify.annotations = vec![("env".to_owned(), "prod".to_owned())],
@@ -293,7 +325,7 @@ impl Lab {
         verify
     }
 
-    fn requests_by_assayd(&self, mark: Mark) -> usize {
+    pub(crate) fn requests_by_assayd(&self, mark: Mark) -> usize {
         let requests = self.registry.log().requests_since(mark);
         let by_assayd = |agent: Option<&str>| agent.is_some_and(|agent| agent.starts_with("assayd/"));
         requests
@@ -311,6 +343,19 @@ impl Lab {
     }
 }
 
+/// `ADMIT`, or `DENY` with the code; and the event's text.
+pub(crate) fn verdict(pulled: &Result<(), PullError>) -> (String, String) {
+    let Err(refusal) = pulled else {
+        return ("ADMIT".to_owned(), String::new());
+    };
+    let event = refusal.to_string();
+    let code = event.split("DENY ").nth(1).and_then(|rest| rest.split(':').next());
+    (
+        code.map_or("no verdict".to_owned(), |code| format!("DENY {code}")),
+        event,
+    )
+}
+
 /// The least that `cosign attest --type slsaprovenance1` takes.
 fn provenance() -> serde_json::Value {
     json!({
@@ -320,6 +365,19 @@ fn provenance() -> serde_json::Value {
             "internalParameters": {},
             "resolvedDependencies": [],
         },
-        "runDetails": { "builder": { "id": "https://builder.example.test" }, "metadata": {} },
+        "runDetails": { "builder": { "id": BUILDER }, "metadata": {} },
+    })
+}
+
+/// The least that `cosign attest --type spdxjson` takes.
+fn bill_of_materials() -> serde_json::Value {
+    json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": "app",
+        "documentNamespace": "https://bill.example.test/1",
+        "creationInfo": { "creators": ["Tool: example"], "created": "2026-01-01T00:00:00Z" },
+        "packages": [],
     })
 }

@@ -8,6 +8,7 @@ mod cases;
 mod changes;
 mod lab;
 mod policy;
+mod registries;
 
 use std::collections::BTreeSet;
 
@@ -39,4 +40,9 @@ async fn what_cosign_3_signs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_as_it_was_signed() {
     lab::run(|case| case.part == "changed").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_both_attest() {
+    lab::run(|case| case.part == "attested").await;
 }

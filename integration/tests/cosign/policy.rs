@@ -25,6 +25,87 @@ pub(crate) const KEYS: [(&str, KeyType); 6] = [
     ("ed25519", KeyType::Ed25519),
 ];
 
+/// A rule that asks for an attestation.
+pub(crate) struct AttestationRule {
+    pub(crate) name: &'static str,
+    /// Whom it asks for a signature too.
+    signed_by: Option<&'static str>,
+    /// Whose attestation.
+    pub(crate) authority: &'static str,
+    /// Of what, as cosign names it.
+    pub(crate) kind: &'static str,
+    builder: Option<&'static str>,
+}
+
+impl AttestationRule {
+    /// The same in CUE.
+    pub(crate) fn statement(&self) -> Option<String> {
+        let builder = self.builder?;
+        Some(format!("predicate: runDetails: builder: id: \"{builder}\"\n"))
+    }
+
+    fn terms(&self) -> String {
+        let signed = self
+            .signed_by
+            .map(|name| format!("require = {{ all = [\"{name}\"] }}\n"));
+        let builder = self.builder.map(|builder| format!(", builder = \"{builder}\""));
+        let (kind, authority) = (self.kind, self.authority);
+        format!(
+            "{}require_attestations = [{{ type = \"{kind}\", authority = \"{authority}\"{} }}]",
+            signed.unwrap_or_default(),
+            builder.unwrap_or_default()
+        )
+    }
+}
+
+/// Who built what `cosign attest` is given here.
+pub(crate) const BUILDER: &str = "https://builder.example.test";
+
+pub(crate) const ATTESTATION_RULES: [AttestationRule; 6] = [
+    AttestationRule {
+        name: "provenance",
+        signed_by: None,
+        authority: "p256",
+        kind: "slsaprovenance1",
+        builder: None,
+    },
+    AttestationRule {
+        name: "provenance-of-builder",
+        signed_by: None,
+        authority: "p256",
+        kind: "slsaprovenance1",
+        builder: Some(BUILDER),
+    },
+    AttestationRule {
+        name: "provenance-of-other-builder",
+        signed_by: None,
+        authority: "p256",
+        kind: "slsaprovenance1",
+        builder: Some("https://other.example.test"),
+    },
+    AttestationRule {
+        name: "keyless-provenance",
+        signed_by: None,
+        authority: "ci",
+        kind: "slsaprovenance1",
+        builder: None,
+    },
+    AttestationRule {
+        name: "signed-with-provenance",
+        signed_by: Some("p256"),
+        authority: "p256",
+        kind: "slsaprovenance1",
+        builder: None,
+    },
+    AttestationRule {
+        name: "bill-of-materials",
+        signed_by: None,
+        authority: "p256",
+        kind: "spdxjson",
+        builder: None,
+    },
+];
+
 impl Trusted {
     pub(crate) fn key(&self, name: &str) -> Option<&KeyPair> {
         let found = self.keys.iter().find(|(known, _)| *known == name);
@@ -47,7 +128,7 @@ impl Trusted {
             "other-subject" => (keyless(&ci.issuer, "other@example.test"), Some(&self.services)),
             "other-issuer" => (keyless("https://other.test", &ci.subject), Some(&self.services)),
             "other-services" => (Trust::Keyless(ci), Some(&self.other_services)),
-            "release" => {
+            "release" | "release-from-files" => {
                 let intermediates = self.release.issuers_pem.strip_suffix(&self.release.root_pem);
                 let trust = Trust::Certified {
                     identity: self.release.identity.clone(),
@@ -63,8 +144,8 @@ impl Trusted {
         }
     }
 
-    /// The policy, whose rule for each authority is for `HOST/AUTHORITY/*`.
-    pub(crate) fn policy(&self, host: &str) -> String {
+    /// The policy, whose rule for each authority is for `HOST/AUTHORITY/*`, on both hosts.
+    pub(crate) fn policy(&self, host: &str, other_host: &str) -> String {
         let identity = |identity: &Identity| {
             format!(
                 "identities = [{{ issuer = \"{}\", subject = \"{}\" }}]\n",
@@ -103,16 +184,24 @@ impl Trusted {
                     + &evidence(0, 0),
             ),
         ];
+        let files = "ca = [\"ca/root.pem\"]\nintermediates = [\"ca/intermediate.pem\"]\n";
+        authorities.push(("release-from-files", identity(&self.release.identity) + files));
         for (name, _) in &self.keys {
             authorities.push((name, format!("keys = [\"keys/{name}.pub\"]\n")));
         }
+        let add_rule = |policy: &mut String, name: &str, terms: &str| {
+            let images = format!("images = [\"{host}/{name}/*\", \"{other_host}/{name}/*\"]");
+            let _ = writeln!(policy, "[[rule]]\nname = \"{name}\"\n{images}\n{terms}\n");
+        };
         let mut policy = "version = 1\nunmatched = \"deny\"\n\n".to_owned();
         for (name, terms) in &authorities {
             let _ = writeln!(policy, "[authority.{name}]\ntype = \"cosign\"\n{terms}");
         }
         for (name, _) in &authorities {
-            let rule = format!("images = [\"{host}/{name}/*\"]\nrequire = {{ all = [\"{name}\"] }}");
-            let _ = writeln!(policy, "[[rule]]\nname = \"{name}\"\n{rule}\n");
+            add_rule(&mut policy, name, &format!("require = {{ all = [\"{name}\"] }}"));
+        }
+        for rule in &ATTESTATION_RULES {
+            add_rule(&mut policy, rule.name, &rule.terms());
         }
         policy
     }
