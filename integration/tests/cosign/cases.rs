@@ -15,7 +15,8 @@ pub(crate) struct Case {
     pub(crate) series: Series,
     /// The name of a key, `keyless`, `release`, or `-` for nobody.
     pub(crate) signer: &'static str,
-    /// Services, joined by a plus sign: `v1`, `v2`, `time`; or `-`. After a colon is what they do wrong.
+    /// Services, joined by a plus sign: `v1`, `v2`, `time`; or `-`. After a colon is what they do
+    /// wrong, and `other-` is the other sigstore's.
     pub(crate) services: &'static str,
     /// Where and how it is stored, or `-`.
     pub(crate) form: &'static str,

@@ -1,5 +1,7 @@
 //! Signs the cases, has cosign verify them and containerd pull them.
 
+use std::time::{Duration, SystemTime};
+
 use assay_integration::certificates::{Authority, Profile};
 use assay_integration::containerd::PullError;
 use assay_integration::cosign::{CertifiedKey, Identity, Log, Series, Sign, Signer, Storage, Verify};
@@ -11,6 +13,9 @@ use serde_json::json;
 use crate::cases::{CASES, Case, rows};
 use crate::changes::Stored;
 use crate::policy::{ATTESTATION_RULES, AttestationRule, BUILDER, ELSEWHERE, KEYS, Trusted};
+
+/// How long an authority counts that lapses. Long enough to sign under it on a busy machine.
+const LAPSES_AFTER: Duration = Duration::from_secs(30);
 
 /// A node, a registry with the referrers API and one without, everybody who signs and both cosigns.
 pub(crate) struct Lab {
@@ -53,14 +58,23 @@ impl Lab {
         let intermediate = root
             .intermediate(&Profile::named("intermediate"))
             .expect("an authority");
+        let lapses_at = SystemTime::now() + LAPSES_AFTER;
+        let lapsing = Profile {
+            not_after: lapses_at,
+            ..Profile::named("lapsing")
+        };
+        let lapsing = root.intermediate(&lapsing).expect("an authority");
         let identity = Identity {
             issuer: "https://token.actions.githubusercontent.com".into(),
             subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main".into(),
         };
         let release = CertifiedKey::issue(&three, &intermediate, &identity).await;
+        let of_lapsing = CertifiedKey::issue(&three, &lapsing, &identity).await;
         let trusted = Trusted {
             keys,
             release: release.expect("a certificate"),
+            lapsing: of_lapsing.expect("a certificate"),
+            lapses_at,
             services: SigstoreServices::start(&peers).await.expect("services"),
             other_services: SigstoreServices::start(&peers).await.expect("services"),
         };
@@ -75,7 +89,8 @@ impl Lab {
             .file("sigstore/other.json", trusted.other_services.trusted_root().to_string())
             .file("sigstore/corp.json", corp)
             .file("ca/root.pem", trusted.release.root_pem.as_str())
-            .file("ca/intermediate.pem", intermediate.certificate_pem());
+            .file("ca/intermediate.pem", intermediate.certificate_pem())
+            .file("ca/lapsing.pem", lapsing.certificate_pem());
         for (name, key) in &trusted.keys {
             daemon = daemon.file(&format!("keys/{name}.pub"), key.public_pem());
         }
@@ -169,7 +184,7 @@ impl Lab {
 
     /// How a case is signed; none for one that nobody signs.
     fn how(&self, case: &Case) -> Option<Sign<'_>> {
-        let services = &self.trusted.services;
+        let (services, others) = (&self.trusted.services, &self.trusted.other_services);
         let sign = match case.signer {
             "-" => return None,
             "keyless" => Sign {
@@ -183,6 +198,9 @@ impl Lab {
             "-" => sign,
             "v1" | "v1:silent" | "v1:lying" => sign.logged(Log::RekorV1, services),
             "v2" => sign.logged(Log::RekorV2, services),
+            "other-v1" => sign.logged(Log::RekorV1, others),
+            "other-v2" => sign.logged(Log::RekorV2, others),
+            "other-time" => sign.timestamped(others),
             "time" | "time:fraction" => sign.timestamped(services),
             other => panic!("{}: no service {other}", case.id),
         });

@@ -5,6 +5,7 @@
 //! its reason. `--nocapture` prints both verdicts and the requests that each took.
 
 mod cases;
+mod certificates;
 mod changes;
 mod lab;
 mod policy;

@@ -1,8 +1,10 @@
 //! The authorities of the policy, and whom each trusts in cosign's words.
 
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
 use assay_integration::SigstoreServices;
 use assay_integration::cosign::{CertifiedKey, Identity, KeyPair, KeyType, Trust};
-use std::fmt::Write as _;
 
 /// The repository of the authority `elsewhere`.
 pub(crate) const ELSEWHERE: &str = "signatures/store";
@@ -11,6 +13,9 @@ pub(crate) const ELSEWHERE: &str = "signatures/store";
 pub(crate) struct Trusted {
     pub(crate) keys: Vec<(&'static str, KeyPair)>,
     pub(crate) release: CertifiedKey,
+    /// Certified by an authority that soon counts no more.
+    pub(crate) lapsing: CertifiedKey,
+    pub(crate) lapses_at: SystemTime,
     pub(crate) services: SigstoreServices,
     pub(crate) other_services: SigstoreServices,
 }
@@ -184,8 +189,10 @@ impl Trusted {
                     + &evidence(0, 0),
             ),
         ];
-        let files = "ca = [\"ca/root.pem\"]\nintermediates = [\"ca/intermediate.pem\"]\n";
-        authorities.push(("release-from-files", identity(&self.release.identity) + files));
+        for (name, file) in [("release-from-files", "intermediate"), ("lapsing", "lapsing")] {
+            let files = format!("ca = [\"ca/root.pem\"]\nintermediates = [\"ca/{file}.pem\"]\n");
+            authorities.push((name, identity(&self.release.identity) + &files));
+        }
         for (name, _) in &self.keys {
             authorities.push((name, format!("keys = [\"keys/{name}.pub\"]\n")));
         }
