@@ -152,14 +152,40 @@ pub struct Identity {
     pub issuer: String,
     /// The subject alternative name.
     pub subject: String,
+    /// What else the token says, by the names that GitHub gives it: `repository`, `ref`.
+    pub claims: Vec<(&'static str, String)>,
 }
 
 impl Identity {
     /// `ci@example.test`, as `https://issuer.test` knows it.
     pub fn ci() -> Self {
+        Self::new("https://issuer.test", "ci@example.test")
+    }
+
+    /// Somebody of whom the token says no more.
+    pub fn new(issuer: &str, subject: &str) -> Self {
         Self {
-            issuer: "https://issuer.test".into(),
-            subject: "ci@example.test".into(),
+            issuer: issuer.into(),
+            subject: subject.into(),
+            claims: vec![],
+        }
+    }
+
+    /// The release workflow of `acme/app` on GitHub, on its branch `main`.
+    pub fn workflow() -> Self {
+        let claims = [
+            ("event_name", "push"),
+            ("ref", "refs/heads/main"),
+            ("repository", "acme/app"),
+            ("repository_owner", "acme"),
+            ("runner_environment", "github-hosted"),
+        ];
+        Self {
+            claims: claims.map(|(name, value)| (name, value.to_owned())).to_vec(),
+            ..Self::new(
+                "https://token.actions.githubusercontent.com",
+                "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main",
+            )
         }
     }
 }
@@ -321,8 +347,15 @@ impl<'a> Sign<'a> {
 pub enum Trust {
     /// Whoever has this key.
     Key(KeyPair),
-    /// Whom Fulcio knows by this name.
+    /// Whom Fulcio knows by this name; and, where it says so, for this repository of GitHub.
     Keyless(Identity),
+    /// Whom Fulcio knows by a name that this regular expression matches, of this issuer.
+    Matching {
+        /// The issuer.
+        issuer: String,
+        /// The expression. cosign does not ask that it matches the whole name.
+        subject: String,
+    },
     /// Whom the authority with this root (and these certificates below it) knows by this name.
     Certified {
         /// The name.
@@ -495,7 +528,7 @@ impl Cosign {
             Signer::Key(key) => Some(key),
             Signer::Certified(certified) => Some(&certified.key),
             Signer::Keyless(identity) => {
-                let token = identity_token(&identity.issuer, &identity.subject);
+                let token = identity_token(&identity.issuer, &identity.subject, &identity.claims);
                 arguments.push(format!("--identity-token={token}"));
                 None
             }
@@ -612,6 +645,16 @@ impl Cosign {
             Trust::Keyless(identity) | Trust::Certified { identity, .. } => {
                 arguments.push(format!("--certificate-identity={}", identity.subject));
                 arguments.push(format!("--certificate-oidc-issuer={}", identity.issuer));
+                let claims = identity.claims.iter();
+                arguments.extend(
+                    claims
+                        .filter(|(name, _)| *name == "repository")
+                        .map(|(_, repository)| format!("--certificate-github-workflow-repository={repository}")),
+                );
+            }
+            Trust::Matching { issuer, subject } => {
+                arguments.push(format!("--certificate-identity-regexp={subject}"));
+                arguments.push(format!("--certificate-oidc-issuer={issuer}"));
             }
         }
         if !how.logged {

@@ -147,21 +147,25 @@ impl SigstoreServices {
     }
 }
 
-/// An identity token of this issuer for this email address, good for an hour. The services look at no signature of it.
-pub fn identity_token(issuer: &str, email: &str) -> String {
+/// An identity token of this issuer for this subject, good for an hour. The services look at no signature of it, and take
+/// the subject from the claim `email`.
+pub fn identity_token(issuer: &str, subject: &str, further: &[(&str, String)]) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    let claims = json!({
+    let mut claims = json!({
         "iss": issuer,
-        "sub": email,
-        "email": email,
+        "sub": subject,
+        "email": subject,
         "email_verified": true,
         "aud": "sigstore",
         "iat": now,
         "exp": now + 60 * 60,
     });
+    for (name, value) in further {
+        claims[*name] = json!(value);
+    }
     let parts = [json!({ "alg": "RS256", "typ": "JWT" }), claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     format!("{}.{}", parts.join("."), URL_SAFE_NO_PAD.encode("signature"))
 }

@@ -318,8 +318,8 @@ async fn a_certificate_of_another_authority_signs_in_both_series() {
     let root = Authority::root(&Profile::named("root")).unwrap();
     let intermediate = root.intermediate(&Profile::named("intermediate")).unwrap();
     let identity = Identity {
-        issuer: "https://token.actions.githubusercontent.com".into(),
-        subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main".into(),
+        claims: vec![],
+        ..Identity::workflow()
     };
     let key = CertifiedKey::issue(&lab.three, &intermediate, &identity).await.unwrap();
     let how = Sign::certified(&key);

@@ -13,7 +13,7 @@ pub(crate) struct Case {
     pub(crate) id: &'static str,
     /// Which cosign signs, and verifies beside us.
     pub(crate) series: Series,
-    /// The name of a key, `keyless`, `release`, or `-` for nobody.
+    /// The name of a key, `keyless`, `workflow`, `release`, or `-` for nobody.
     pub(crate) signer: &'static str,
     /// Services, joined by a plus sign: `v1`, `v2`, `time`; or `-`. After a colon is what they do
     /// wrong, and `other-` is the other sigstore's.

@@ -65,8 +65,8 @@ impl Lab {
         };
         let lapsing = root.intermediate(&lapsing).expect("an authority");
         let identity = Identity {
-            issuer: "https://token.actions.githubusercontent.com".into(),
-            subject: "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main".into(),
+            claims: vec![],
+            ..Identity::workflow()
         };
         let release = CertifiedKey::issue(&three, &intermediate, &identity).await;
         let of_lapsing = CertifiedKey::issue(&three, &lapsing, &identity).await;
@@ -190,6 +190,10 @@ impl Lab {
             "keyless" => Sign {
                 log: Log::None,
                 ..Sign::keyless(&Identity::ci(), services)
+            },
+            "workflow" => Sign {
+                log: Log::None,
+                ..Sign::keyless(&Identity::workflow(), services)
             },
             "release" => Sign::certified(&self.trusted.release),
             key => Sign::key(self.trusted.key(key).unwrap_or_else(|| panic!("no signer {key}"))),

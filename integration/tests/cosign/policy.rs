@@ -30,6 +30,9 @@ pub(crate) const KEYS: [(&str, KeyType); 6] = [
     ("ed25519", KeyType::Ed25519),
 ];
 
+/// A regular expression that the workflow's name begins with.
+const PART_OF_WORKFLOW: &str = "https://github.com/acme/app";
+
 /// A rule that asks for an attestation.
 pub(crate) struct AttestationRule {
     pub(crate) name: &'static str,
@@ -119,12 +122,7 @@ impl Trusted {
 
     /// Whom an authority trusts, and whose services.
     pub(crate) fn trust(&self, authority: &str) -> (Trust, Option<&SigstoreServices>) {
-        let keyless = |issuer: &str, subject: &str| {
-            Trust::Keyless(Identity {
-                issuer: issuer.into(),
-                subject: subject.into(),
-            })
-        };
+        let keyless = |issuer: &str, subject: &str| Trust::Keyless(Identity::new(issuer, subject));
         let ci = Identity::ci();
         match authority {
             "p256-logged" => (Trust::Key(self.key("p256").unwrap().clone()), Some(&self.services)),
@@ -133,6 +131,19 @@ impl Trusted {
             "other-subject" => (keyless(&ci.issuer, "other@example.test"), Some(&self.services)),
             "other-issuer" => (keyless("https://other.test", &ci.subject), Some(&self.services)),
             "other-services" => (Trust::Keyless(ci), Some(&self.other_services)),
+            "workflow" => (Trust::Keyless(Identity::workflow()), Some(&self.services)),
+            "other-workflow" => {
+                let mut other = Identity::workflow();
+                other.claims = vec![("repository", "acme/other".to_owned())];
+                (Trust::Keyless(other), Some(&self.services))
+            }
+            "part-of-workflow" => {
+                let trust = Trust::Matching {
+                    issuer: Identity::workflow().issuer,
+                    subject: PART_OF_WORKFLOW.to_owned(),
+                };
+                (trust, Some(&self.services))
+            }
             "release" | "release-from-files" => {
                 let intermediates = self.release.issuers_pem.strip_suffix(&self.release.root_pem);
                 let trust = Trust::Certified {
@@ -159,6 +170,13 @@ impl Trusted {
         };
         let evidence = |log: usize, time: usize| format!("transparency_log = {log}\ntimestamps = {time}\n");
         let services = "trusted_root = \"sigstore/services.json\"\n".to_owned();
+        let workflow = |repository: &str, subject: &str| {
+            let issuer = Identity::workflow().issuer;
+            format!(
+                "{services}identities = [{{ issuer = \"{issuer}\", subject_regex = '{subject}', \
+                 source_repository = \"{repository}\", source_repository_ref = \"refs/heads/main\" }}]\n"
+            ) + &evidence(1, 0)
+        };
         let p256 = "keys = [\"keys/p256.pub\"]\n".to_owned();
         let ci = Identity::ci();
         let other_subject = Identity {
@@ -176,6 +194,18 @@ impl Trusted {
             ("ci", identity(&ci) + &services + &evidence(1, 0)),
             ("ci-time", identity(&ci) + &services + &evidence(0, 1)),
             ("ci-log-and-time", identity(&ci) + &services + &evidence(1, 1)),
+            (
+                "workflow",
+                workflow(
+                    "https://github.com/acme/app",
+                    r"https://github\.com/acme/app/\.github/.*@refs/heads/main",
+                ),
+            ),
+            ("other-workflow", workflow("https://github.com/acme/other", ".*")),
+            (
+                "part-of-workflow",
+                workflow("https://github.com/acme/app", PART_OF_WORKFLOW),
+            ),
             ("other-subject", identity(&other_subject) + &services + &evidence(1, 0)),
             ("other-issuer", identity(&other_issuer) + &services + &evidence(1, 0)),
             (

@@ -151,7 +151,7 @@ impl Subject<'_> {
 
 fn policy(registry: &Registry, ci: &Identity) -> String {
     let host = registry.host();
-    let Identity { issuer, subject } = ci;
+    let Identity { issuer, subject, .. } = ci;
     let keyless = format!(
         "type = \"cosign\"\ntrusted_root = \"sigstore/services.json\"\ntransparency_log = 1\n\
          identities = [{{ issuer = \"{issuer}\", subject = \"{subject}\" }}]\n"
