@@ -125,7 +125,6 @@ impl Trusted {
         let keyless = |issuer: &str, subject: &str| Trust::Keyless(Identity::new(issuer, subject));
         let ci = Identity::ci();
         match authority {
-            "p256-logged" => (Trust::Key(self.key("p256").unwrap().clone()), Some(&self.services)),
             "annotated" | "elsewhere" => (Trust::Key(self.key("p256").unwrap().clone()), None),
             "ci" | "ci-time" | "ci-log-and-time" => (Trust::Keyless(ci), Some(&self.services)),
             "other-subject" => (keyless(&ci.issuer, "other@example.test"), Some(&self.services)),
@@ -154,8 +153,12 @@ impl Trusted {
                 (trust, None)
             }
             key => {
+                let (key, services) = match key.strip_suffix("-logged") {
+                    Some(key) => (key, Some(&self.services)),
+                    None => (key, None),
+                };
                 let key = self.key(key).unwrap_or_else(|| panic!("no authority {authority}"));
-                (Trust::Key(key.clone()), None)
+                (Trust::Key(key.clone()), services)
             }
         }
     }
@@ -187,8 +190,7 @@ impl Trusted {
             issuer: "https://other.test".into(),
             ..ci.clone()
         };
-        let mut authorities = vec![
-            ("p256-logged", p256.clone() + &services + &evidence(1, 0)),
+        let named = [
             ("annotated", format!("{p256}annotations = {{ env = \"prod\" }}\n")),
             ("elsewhere", format!("{p256}repository = \"{host}/{ELSEWHERE}\"\n")),
             ("ci", identity(&ci) + &services + &evidence(1, 0)),
@@ -219,12 +221,15 @@ impl Trusted {
                     + &evidence(0, 0),
             ),
         ];
+        let mut authorities: Vec<_> = named.map(|(name, terms)| (name.to_owned(), terms)).into();
         for (name, file) in [("release-from-files", "intermediate"), ("lapsing", "lapsing")] {
             let files = format!("ca = [\"ca/root.pem\"]\nintermediates = [\"ca/{file}.pem\"]\n");
-            authorities.push((name, identity(&self.release.identity) + &files));
+            authorities.push((name.to_owned(), identity(&self.release.identity) + &files));
         }
         for (name, _) in &self.keys {
-            authorities.push((name, format!("keys = [\"keys/{name}.pub\"]\n")));
+            let key = format!("keys = [\"keys/{name}.pub\"]\n");
+            authorities.push((format!("{name}-logged"), key.clone() + &services + &evidence(1, 0)));
+            authorities.push(((*name).to_owned(), key));
         }
         let add_rule = |policy: &mut String, name: &str, terms: &str| {
             let images = format!("images = [\"{host}/{name}/*\", \"{other_host}/{name}/*\"]");
