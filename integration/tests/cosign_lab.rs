@@ -5,7 +5,10 @@ use std::fs;
 use assay_integration::certificates::{Authority, Profile};
 use assay_integration::cosign::{CertifiedKey, Identity, KeyType, Log, Series, Sign, Storage, Trust, Verify};
 use assay_integration::registry::{Fault, When};
+use assay_integration::sigstore_services::Misbehaviour;
 use assay_integration::{Cosign, Image, Peers, Registry, SigstoreServices};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 struct Lab {
@@ -90,7 +93,7 @@ async fn every_key_signs_in_both_series() {
             );
             cosign.sign(&reference, &how).await.unwrap();
             let verdict = cosign.verify(&reference, &verify).await.unwrap();
-            // cosign 3.1.1 does not verify with its own defaults what it signs with these.
+            // cosign 3.1.1 does not verify with its own defaults what it signs with these; a later one may.
             let known =
                 cosign.series() == Series::Three && matches!(kind, KeyType::P384 | KeyType::P521 | KeyType::Ed25519);
             eprintln!("{kind:?} {:?}: {}", cosign.series(), verdict.success);
@@ -366,6 +369,51 @@ async fn attestations_are_found_by_their_kind() {
             };
             assert!(!cosign.verify(&reference, &other).await.unwrap().success, "{name}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_services_misbehave_when_they_are_asked_to() {
+    let lab = Lab::new().await;
+    let keyless = Sign::keyless(&Identity::ci(), &lab.services);
+    let entry = |image: &Image| {
+        let layer = &lab.manifest(&tag(image, ".sig"))["layers"][0];
+        let entry = layer["annotations"]["dev.sigstore.cosign/bundle"]
+            .as_str()
+            .map(str::to_owned);
+        entry.map(|entry| serde_json::from_str::<Value>(&entry).unwrap())
+    };
+
+    let (first, reference) = lab.image("first");
+    lab.two.sign(&reference, &keyless).await.unwrap();
+    lab.services.misbehave(Misbehaviour::PreviousEntry).await.unwrap();
+    let (second, reference) = lab.image("second");
+    lab.two.sign(&reference, &keyless).await.unwrap();
+    assert_eq!(entry(&first), entry(&second));
+    assert!(!lab.two.verify(&reference, &Verify::of(&keyless)).await.unwrap().success);
+    lab.services.behave().await.unwrap();
+
+    lab.services
+        .misbehave(Misbehaviour::NoSignedEntryTimestamp)
+        .await
+        .unwrap();
+    let (silent, reference) = lab.image("silent");
+    lab.two.sign(&reference, &keyless).await.unwrap();
+    let promise = entry(&silent).map(|entry| entry["SignedEntryTimestamp"].clone());
+    assert!(promise.is_none_or(|promise| promise == Value::Null || promise == ""));
+    lab.services.behave().await.unwrap();
+
+    let timestamped = keyless.timestamped(&lab.services);
+    for fractional in [false, true] {
+        if fractional {
+            lab.services.misbehave(Misbehaviour::FractionalTime).await.unwrap();
+        }
+        let (image, reference) = lab.image(&format!("fractional-{fractional}"));
+        lab.three.sign(&reference, &timestamped).await.unwrap();
+        let token = &lab.bundle(&image)["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"][0];
+        let token = STANDARD.decode(token["signedTimestamp"].as_str().unwrap()).unwrap();
+        // genTime, a GeneralizedTime: 20261121120000.5Z.
+        assert_eq!(token.windows(3).any(|text| text == b".5Z"), fractional);
     }
 }
 
