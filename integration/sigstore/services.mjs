@@ -58,8 +58,8 @@ function auditPath(index, leaves) {
 
 class Log {
   // `keyId` is the log's name in trusted roots, `origin` the first line of its checkpoints, `name` who signs them.
-  constructor({ keys, keyId, origin, name, sign }) {
-    Object.assign(this, { keys, keyId, origin, name, sign });
+  constructor({ keyId, origin, name, sign }) {
+    Object.assign(this, { keyId, origin, name, sign });
     // A log that somebody used before: the first entry here has a proof that is not empty.
     this.leaves = ['first', 'second', 'third'].map((text) => sha256(Buffer.from([0]), Buffer.from(text)));
   }
@@ -209,7 +209,6 @@ const timestamp = mock.tsaHandler(timestamps);
 
 const keysV1 = ecdsaKeys();
 const rekorV1 = new Log({
-  keys: keysV1,
   keyId: sha256(spki(keysV1.publicKey)),
   origin: `127.0.0.1 - ${treeId}`,
   name: '127.0.0.1',
@@ -219,7 +218,6 @@ const keysV2 = crypto.generateKeyPairSync('ed25519');
 // C2SP signed-note: name, newline, the type Ed25519, the raw key.
 const rawV2 = spki(keysV2.publicKey).subarray(-32);
 const rekorV2 = new Log({
-  keys: keysV2,
   keyId: sha256(Buffer.from('127.0.0.1\n\u0001'), rawV2),
   origin: '127.0.0.1',
   name: '127.0.0.1',

@@ -168,6 +168,31 @@ impl<'a> Stored<'a> {
         self.store();
     }
 
+    /// There is another signature in the envelope, before the one that counts (TOB-SIGSTORE-9).
+    pub(crate) fn add_signature(mut self) {
+        let signatures = &mut self.blob["dsseEnvelope"]["signatures"];
+        let mut other = signatures[0].clone();
+        flip(&mut other["sig"]);
+        signatures.as_array_mut().expect("signatures").insert(0, other);
+        self.store();
+    }
+
+    /// What the log says is there twice.
+    pub(crate) fn repeat_entry(mut self) {
+        let entry = self.entry().clone();
+        let entries = self.blob["verificationMaterial"]["tlogEntries"].as_array_mut();
+        entries.expect("entries").push(entry);
+        self.store();
+    }
+
+    /// The timestamp is there twice (sigstore-go#471).
+    pub(crate) fn repeat_timestamp(mut self) {
+        let timestamps = &mut self.blob["verificationMaterial"]["timestampVerificationData"]["rfc3161Timestamps"];
+        let timestamp = timestamps[0].clone();
+        timestamps.as_array_mut().expect("timestamps").push(timestamp);
+        self.store();
+    }
+
     /// It is attached to another image.
     pub(crate) fn copy_to(self, image: &Image) {
         let mut manifest = self.manifest;

@@ -314,6 +314,9 @@ impl Lab {
             "checkpoint" => stored(&image).change_checkpoint(),
             "timestamp" => stored(&image).take_timestamp(signed().await),
             "no-timestamp" => stored(&image).remove_timestamp(),
+            "signature-added" => stored(&image).add_signature(),
+            "entry-twice" => stored(&image).repeat_entry(),
+            "timestamp-twice" => stored(&image).repeat_timestamp(),
             "copied" => {
                 // The pulled image is one that nobody signed.
                 other.store(content, &repository, "v1");

@@ -140,3 +140,20 @@ async fn junk_beside_a_signature_does_not_hide_it() {
         assert_eq!(lab.pull(name).await, "ADMIT", "{name}");
     }
 }
+
+/// CVE-2023-46737, CVE-2024-29903: cosign read as many signatures as a registry gave it.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_signatures_than_are_read_are_not_taken_for_none() {
+    let lab = Lab::start().await;
+    let image = lab.signed("endless", Series::Two).await;
+    let (content, repository) = (lab.registry.content(), "p256/endless");
+    let tag = format!("{}.sig", image.digest().replace(':', "-"));
+    let digest = content.resolve(repository, &tag).unwrap();
+    let bytes = content.manifest_bytes(repository, &digest).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    let layer = manifest["layers"][0].clone();
+    manifest["layers"] = json!(vec![layer; 1_001]);
+    let digest = content.put_manifest(repository, OCI_MANIFEST, manifest.to_string());
+    content.tag(repository, &tag, &digest);
+    assert_eq!(lab.pull("endless").await, "DENY limit-exceeded");
+}
