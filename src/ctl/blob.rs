@@ -1,4 +1,4 @@
-//! `assayctl verify-blob`: a file, its detached signature, and notation's configuration folder.
+//! `assayctl verify-blob`: a file, its detached signature, and notation's configuration folder; or its sigstore bundle.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,6 +17,7 @@ use assay_verify::policy::Conditions;
 use assay_verify::untrusted::Untrusted;
 use clap::{Args, ValueEnum};
 
+use super::bundle::{self, Trusted};
 use super::{DONE, Failure, Output, denied, render};
 use crate::admission::blob::{BlobOutcome, BlobRespondents, BlobTerms, judge};
 use crate::daemon::config::Config;
@@ -32,8 +33,13 @@ pub(super) struct VerifyBlob {
     /// The file
     file: PathBuf,
     /// Its signature, as notation writes it: FILE.jws.sig or FILE.cose.sig
-    #[arg(short, long, value_name = "SIG")]
-    signature: PathBuf,
+    #[arg(short, long, value_name = "SIG", required_unless_present = "bundle")]
+    signature: Option<PathBuf>,
+    /// Its sigstore bundle, as cosign writes it; then say who has to have signed it
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = BESIDE_SIGNATURES)]
+    bundle: Option<PathBuf>,
+    #[command(flatten)]
+    trusted: Trusted,
     /// The encoding of the signature [default: by its name]
     #[arg(long, value_enum, value_name = "FORMAT")]
     signature_format: Option<SignatureFormat>,
@@ -55,13 +61,24 @@ pub(super) struct VerifyBlob {
     /// Ask nobody: neither revocation endpoints nor plugins
     #[arg(long)]
     offline: bool,
-    /// The time to judge at offline, e.g. 2026-11-21T12:00:00Z [default: now]
-    #[arg(long, value_name = "TIME", requires = "offline")]
+    /// The time to judge at offline or by a bundle, e.g. 2026-11-21T12:00:00Z [default: now]
+    #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     /// The daemon's configuration, for its revocation endpoints and plugins [default: /etc/assayd/config.toml]
     #[arg(long, value_name = "FILE", conflicts_with = "offline")]
     daemon_config: Option<PathBuf>,
 }
+
+/// What has a meaning beside a signature of the Notary Project alone.
+const BESIDE_SIGNATURES: [&str; 7] = [
+    "signature",
+    "signature_format",
+    "config",
+    "policy_name",
+    "media_type",
+    "user_metadata",
+    "accept_unverified",
+];
 
 /// The encoding of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -95,9 +112,21 @@ pub(super) struct JudgedBlob<'a> {
 
 /// Judges the signature of a file.
 pub(super) async fn verify(output: Output, asked: &VerifyBlob) -> Result<u8, Failure> {
+    let signature = match (&asked.bundle, &asked.signature) {
+        (Some(bundle), _) => return bundle::verify(output, &asked.file, bundle, &asked.trusted, asked.at),
+        (None, Some(signature)) => signature,
+        (None, None) => return Err(Failure::Input("give --signature or --bundle".to_owned())),
+    };
+    if asked.trusted.is_given() {
+        let message = "--key, --authority and --certificate-… are for --bundle: who signs with notation says --config";
+        return Err(Failure::Input(message.to_owned()));
+    }
+    if asked.at.is_some() && !asked.offline {
+        return Err(Failure::Input("--at needs --offline: whoever is asked answers for now".to_owned()));
+    }
     let format = match asked.signature_format {
         Some(format) => format,
-        None => format_of(&asked.signature).map_err(Failure::Input)?,
+        None => format_of(signature).map_err(Failure::Input)?,
     };
     let terms = terms(asked)?;
     let user = nix::unistd::geteuid().as_raw();
@@ -109,7 +138,7 @@ pub(super) async fn verify(output: Output, asked: &VerifyBlob) -> Result<u8, Fai
         eprintln!("{warning}");
     }
     let respondents = if asked.offline { None } else { Some(respondents(asked)?) };
-    let envelope = read_signature(&asked.signature).map_err(|error| unreadable(&asked.signature, &error))?;
+    let envelope = read_signature(signature).map_err(|error| unreadable(signature, &error))?;
     let opened = steps::open(format.into(), &envelope);
     // Only a signature that holds together says by which hash the file is named; for another one any will do.
     let hash = opened.as_ref().map_or(Hash::Sha256, |integrity| {
@@ -140,7 +169,7 @@ pub(super) async fn verify(output: Output, asked: &VerifyBlob) -> Result<u8, Fai
                 .collect()
         }),
         statement: shown(&trust.statement.name),
-        signature: shown(&asked.signature.to_string_lossy()),
+        signature: shown(&signature.to_string_lossy()),
     };
     render::blob(output, &judged);
     Ok(match verdict.outcome {

@@ -76,6 +76,17 @@ impl ControlClient {
             .map_err(failure)
     }
 
+    pub(super) async fn tree(&mut self, reference: &str) -> Result<proto::TreeResponse, Failure> {
+        let request = proto::TreeRequest {
+            reference: reference.to_owned(),
+        };
+        self.client
+            .tree(request)
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
     pub(super) async fn cache_stats(&mut self) -> Result<proto::CacheStatsResponse, Failure> {
         self.client
             .cache_stats(proto::CacheStatsRequest {})

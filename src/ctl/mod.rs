@@ -4,10 +4,12 @@
 //! was away, or time ran out).
 
 mod blob;
+mod bundle;
 mod client;
 mod offline;
 mod policy;
 mod render;
+mod trust;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +21,9 @@ use assay_verify::reference::Reference;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::blob::VerifyBlob;
+use self::bundle::VerifyBundle;
 use self::client::ControlClient;
+use self::trust::Trust;
 use crate::daemon::config::Config;
 
 /// Admitted, or done.
@@ -63,6 +67,14 @@ enum Command {
     Explain(Judge),
     /// Judge the detached signature of a file by the trust policy for files, without the daemon
     VerifyBlob(VerifyBlob),
+    /// Show every signature, attestation and referrer of an image, with who signed it and when. Decides nothing
+    Tree(Judge),
+    /// Speak the protocol of sigstore's conformance suite
+    #[command(hide = true)]
+    VerifyBundle(VerifyBundle),
+    /// Import, show and check trusted roots of sigstore
+    #[command(subcommand)]
+    Trust(Trust),
     /// Check a policy document, or show the one in force
     #[command(subcommand)]
     Policy(Policy),
@@ -155,6 +167,12 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
             Ok(exit_code(&explained))
         }
         Command::VerifyBlob(asked) => blob::verify(output, asked).await,
+        Command::Tree(judge) => {
+            render::tree(output, &tree(cli, judge).await?);
+            Ok(DONE)
+        }
+        Command::VerifyBundle(asked) => bundle::conformance(output, asked),
+        Command::Trust(command) => trust::run(output, command),
         Command::Policy(Policy::Check { file, strict }) => Ok(policy::check(output, file, *strict)),
         Command::Policy(Policy::Show) => {
             let shown = connect(cli).await?.show_policy().await?;
@@ -200,6 +218,19 @@ async fn explain(cli: &Cli, judge: &Judge) -> Result<proto::ExplainResponse, Fai
             )
         }
         None => connect(cli).await?.explain(&judge.reference).await,
+    }
+}
+
+async fn tree(cli: &Cli, judge: &Judge) -> Result<proto::TreeResponse, Failure> {
+    match &judge.offline {
+        Some(layout) => {
+            let reference: Reference = judge
+                .reference
+                .parse()
+                .map_err(|error| Failure::Input(format!("{error}")))?;
+            offline::tree(layout, &judge.policy, &reference, judge.at.unwrap_or_else(Timestamp::now))
+        }
+        None => connect(cli).await?.tree(&judge.reference).await,
     }
 }
 

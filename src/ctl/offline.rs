@@ -8,10 +8,10 @@ use assay_verify::Timestamp;
 use assay_verify::reference::Reference;
 
 use super::Failure;
-use crate::admission::{self, Hook, Question};
-use crate::fetch::layout::{Layout, LayoutError};
-use crate::hooks::control::explained;
-use crate::trust;
+use crate::admission::{self, Hook, Question, Tree};
+use crate::fetch::layout::{Found, Layout, LayoutError};
+use crate::hooks::control::{explained, tree_response};
+use crate::trust::{self, TrustSnapshot};
 
 /// Judges an image of a layout at a given time.
 pub(super) fn explain(
@@ -20,12 +20,45 @@ pub(super) fn explain(
     reference: &Reference,
     now: Timestamp,
 ) -> Result<proto::ExplainResponse, Failure> {
-    let snapshot = trust::load(policy, nix::unistd::geteuid().as_raw(), now)
-        .outcome
-        .map_err(|diagnostics| {
-            let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
-            Failure::Input(lines.join("\n"))
-        })?;
+    let snapshot = load(policy, now)?;
+    let (question, found) = find(layout, reference)?;
+    let mut explanation = admission::offline(&Arc::new(snapshot), &question, &found.signatures, now);
+    explanation.skipped = found.skipped;
+    Ok(explained(reference, &question, &explanation))
+}
+
+/// What hangs on an image of a layout.
+pub(super) fn tree(
+    layout: &Path,
+    policy: &Path,
+    reference: &Reference,
+    now: Timestamp,
+) -> Result<proto::TreeResponse, Failure> {
+    // Without a policy there is still something to see, but a broken one is no reason to pretend that there is none.
+    let snapshot = if policy.exists() { Some(load(policy, now)?) } else { None };
+    let (question, found) = find(layout, reference)?;
+    let described = found
+        .signatures
+        .iter()
+        .map(|signature| admission::describe(signature, snapshot.as_ref(), &question, now));
+    let tree = Tree {
+        entries: described.collect(),
+        others: found.skipped,
+        incomplete: None,
+    };
+    Ok(tree_response(reference, &question, &tree))
+}
+
+fn load(policy: &Path, now: Timestamp) -> Result<TrustSnapshot, Failure> {
+    let loaded = trust::load(policy, nix::unistd::geteuid().as_raw(), now);
+    loaded.outcome.map_err(|diagnostics| {
+        let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+        Failure::Input(lines.join("\n"))
+    })
+}
+
+/// The image that a reference names in a layout, and its signatures.
+fn find(layout: &Path, reference: &Reference) -> Result<(Question, Found), Failure> {
     let input = |error: LayoutError| Failure::Input(format!("{}: {error}", layout.display()));
     let opened = Layout::open(layout).map_err(input)?;
     let digest = reference.digest.as_ref().map(ToString::to_string);
@@ -37,7 +70,5 @@ pub(super) fn explain(
         descriptor,
         hook: Hook::Control,
     };
-    let mut explanation = admission::offline(&Arc::new(snapshot), &question, &found.signatures, now);
-    explanation.skipped = found.skipped;
-    Ok(explained(reference, &question, &explanation))
+    Ok((question, found))
 }

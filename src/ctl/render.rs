@@ -59,14 +59,18 @@ pub(super) fn explanation(output: Output, explained: &proto::ExplainResponse) {
         } else {
             format!(": {} {}", authority.code, authority.reason)
         };
-        println!("  authority  {} {word}{why}", authority.authority);
+        let attests = match authority.attestation.as_str() {
+            "" => String::new(),
+            predicate_type => format!(" attests {predicate_type}"),
+        };
+        println!("  authority  {}{attests} {word}{why}", authority.authority);
         for signature in &authority.signatures {
             let word = if signature.verified {
                 good("verified")
             } else {
                 bad("not verified")
             };
-            println!("    signature {} {word}", signature.digest);
+            println!("    signature {}{} {word}", signature.digest, layer(signature.position));
             signature.steps.iter().for_each(step_line);
         }
     }
@@ -75,6 +79,81 @@ pub(super) fn explanation(output: Output, explained: &proto::ExplainResponse) {
     }
     for advice in &explained.advice {
         println!("  to mend    {advice}");
+    }
+}
+
+/// What hangs on an image.
+pub(super) fn tree(output: Output, tree: &proto::TreeResponse) {
+    let digest = tree.descriptor.as_ref().map(|descriptor| descriptor.digest.as_str());
+    let digest = digest.unwrap_or_default();
+    if output == Output::Json {
+        let entry = |entry: &proto::TreeEntry| {
+            json!({
+                "manifest": entry.manifest,
+                "position": entry.position,
+                "format": entry.format,
+                "predicate_type": entry.predicate_type,
+                "signer": entry.signer,
+                "verified_by": entry.verified_by,
+                "witnesses": entry.witnesses,
+                "problem": entry.problem,
+                "size": entry.size,
+            })
+        };
+        let entries: Vec<_> = tree.entries.iter().map(entry).collect();
+        println!(
+            "{}",
+            json!({
+                "reference": tree.reference,
+                "digest": digest,
+                "entries": entries,
+                "others": tree.others,
+                "incomplete": tree.incomplete,
+            })
+        );
+        return;
+    }
+    println!("{} {digest}", tree.reference);
+    if tree.entries.is_empty() {
+        println!("  nothing is signed or attested here");
+    }
+    for entry in &tree.entries {
+        let what = match (entry.predicate_type.as_str(), entry.format.as_str()) {
+            ("", "notation") => "signature (Notary Project)".to_owned(),
+            ("", "bundle") => "signature (sigstore bundle)".to_owned(),
+            ("", _) => "signature (cosign v2)".to_owned(),
+            (predicate_type, _) => format!("attestation {predicate_type}"),
+        };
+        println!("  {what}");
+        println!("    manifest {}{}", entry.manifest, layer(entry.position));
+        match entry.verified_by.as_slice() {
+            [] => {
+                println!("    signer   {} {}", entry.signer, bad("not verified"));
+                println!("    why      {}", entry.problem);
+            }
+            authorities => println!(
+                "    signer   {} {}",
+                entry.signer,
+                good(&format!("verified by {}", authorities.join(", ")))
+            ),
+        }
+        for witness in &entry.witnesses {
+            println!("    vouched  {witness}");
+        }
+    }
+    for other in &tree.others {
+        println!("  other      {other}");
+    }
+    if !tree.incomplete.is_empty() {
+        println!("  {} there may be more: {}", warn("incomplete"), tree.incomplete);
+    }
+}
+
+/// Which of a manifest's signatures it is, where it is not the first.
+fn layer(position: u32) -> String {
+    match position {
+        0 => String::new(),
+        position => format!(" (layer {})", position + 1),
     }
 }
 
@@ -301,12 +380,15 @@ fn authority_json(authority: &proto::AuthorityReport) -> Value {
     let signature = |signature: &proto::SignatureReport| {
         json!({
             "digest": signature.digest,
+            "position": signature.position,
+            "format": signature.format,
             "verified": signature.verified,
             "steps": signature.steps.iter().map(step_json).collect::<Vec<_>>(),
         })
     };
     json!({
         "authority": authority.authority,
+        "attestation": authority.attestation,
         "satisfied": authority.satisfied,
         "code": authority.code,
         "reason": authority.reason,
