@@ -164,7 +164,7 @@ impl SecondOpinion {
                 let entries = &material.log_entries;
                 let promised = |entry: &LogEntry| entry.promise.is_some() && entry.integrated_time.is_some();
                 if material.timestamps.is_empty() && entries.is_empty() {
-                    Some("neither log entry nor timestamp")
+                    Some("a bundle with neither log entry nor timestamp")
                 } else if has_certificate && material.timestamps.is_empty() && !entries.iter().any(promised) {
                     Some("a certificate without a verified time")
                 } else {

@@ -10,6 +10,7 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{Signature, SignatureFormat, SignatureManifest};
 use assay_verify::sigstore::authority::RequiredEvidence;
 use assay_verify::sigstore::key::VerificationKey;
+use assay_verify::sigstore::second_opinion::{self, Opinion};
 use assay_verify::sigstore::signature::{self, Artifact, Purpose};
 
 use crate::judged::{self, Root, Terms, Who};
@@ -91,12 +92,12 @@ impl Layout {
         }
     }
 
-    /// Whether one of the signatures counts; or why each of them does not.
-    fn judge(&self, terms: &Terms, purpose: Purpose<'_>) -> Result<(), String> {
+    /// Whether one of the signatures counts, and what the second opinion on that one is; or why each of them does not.
+    fn judge(&self, terms: &Terms, purpose: Purpose<'_>) -> Result<String, String> {
         let mut reasons = Vec::new();
         for signature in &self.signatures {
             match self.judge_one(signature, terms, purpose) {
-                Ok(()) => return Ok(()),
+                Ok(second) => return Ok(second),
                 Err(reason) => reasons.push(reason),
             }
         }
@@ -106,10 +107,19 @@ impl Layout {
         }
     }
 
-    fn judge_one(&self, signature: &Signature, terms: &Terms, purpose: Purpose<'_>) -> Result<(), String> {
+    fn judge_one(&self, signature: &Signature, terms: &Terms, purpose: Purpose<'_>) -> Result<String, String> {
         let material = signature::open(signature).map_err(|rejected| rejected.failure.to_string())?;
         let bundle = (signature.layer().format == SignatureFormat::Bundle).then_some(&**signature.envelope());
-        judged::judge(&material, bundle, terms, Artifact::Image(&self.image), purpose).map(drop)
+        let verified = judged::judge(&material, bundle, terms, Artifact::Image(&self.image), purpose)?;
+        let artifact = second_opinion::Artifact::Digest(&self.image.digest);
+        let second = bundle.and_then(|bundle| judged::second(bundle, &material, terms, artifact));
+        assert_eq!(verified.is_agreed(), matches!(second, Some(Opinion::Agrees { .. })));
+        Ok(match second {
+            None => "not asked".to_owned(),
+            Some(Opinion::Agrees { .. }) => "agrees".to_owned(),
+            Some(Opinion::NotItsShape(shape)) => format!("does not know {shape}"),
+            Some(Opinion::Refuses(reason)) => panic!("refused, yet judged good: {reason}"),
+        })
     }
 }
 
@@ -196,11 +206,11 @@ struct Compared {
 }
 
 impl Compared {
-    fn add(&mut self, name: &str, cosign_passes: bool, verdict: &Result<(), String>) {
+    fn add(&mut self, name: &str, cosign_passes: bool, verdict: &Result<String, String>) {
         self.seen.insert(name.to_owned());
         let word = |passes| if passes { "pass" } else { "fail" };
         let row = rows(VERDICTS).into_iter().find(|row| row[0] == name);
-        let Some([_, cosign, expected, reason]) = row.as_deref() else {
+        let Some([_, cosign, expected, second, reason]) = row.as_deref() else {
             return self.wrong.push(format!("{name} is not in the table: {verdict:?}"));
         };
         if *cosign != word(cosign_passes) {
@@ -209,6 +219,10 @@ impl Compared {
         }
         if *expected != word(verdict.is_ok()) {
             self.wrong.push(format!("{name}: {verdict:?}, expected: {expected}"));
+        }
+        if *second != verdict.as_deref().unwrap_or("-") {
+            self.wrong
+                .push(format!("{name}: the second opinion: {verdict:?}, expected: {second}"));
         }
         if (cosign == expected) != (*reason == "-") {
             self.wrong.push(format!(

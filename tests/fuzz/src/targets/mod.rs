@@ -1,5 +1,6 @@
 //! The targets.
 
+pub mod bundle;
 pub mod certificate;
 pub mod checkpoint;
 pub mod cose;
@@ -7,6 +8,7 @@ pub mod crl;
 pub mod descriptor;
 pub mod digest;
 pub mod distinguished_name;
+pub mod dsse;
 mod envelope;
 pub mod fulcio;
 pub mod identities;
@@ -20,6 +22,8 @@ pub mod plugin_metadata;
 pub mod plugin_verdict;
 pub mod policy;
 pub mod reference;
+pub mod simple_signing;
+pub mod statement;
 pub mod timestamp;
 pub mod trust_policy;
 pub mod trust_store;
@@ -30,6 +34,8 @@ use crate::Target;
 
 /// All of them.
 pub const ALL: &[&Target] = &[
+pub const ALL: [&Target; 24] = [
+    &bundle::TARGET,
     &certificate::TARGET,
     &checkpoint::TARGET,
     &cose::TARGET,
@@ -38,6 +44,7 @@ pub const ALL: &[&Target] = &[
     &digest::TARGET,
     &distinguished_name::TARGET,
     &fulcio::TARGET,
+    &dsse::TARGET,
     &identities::TARGET,
     &jws::TARGET,
     &log_entry::TARGET,
@@ -49,6 +56,8 @@ pub const ALL: &[&Target] = &[
     &plugin_verdict::TARGET,
     &policy::TARGET,
     &reference::TARGET,
+    &simple_signing::TARGET,
+    &statement::TARGET,
     &timestamp::TARGET,
     &trust_policy::TARGET,
     &trust_store::TARGET,
