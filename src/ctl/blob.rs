@@ -122,7 +122,9 @@ pub(super) async fn verify(output: Output, asked: &VerifyBlob) -> Result<u8, Fai
         return Err(Failure::Input(message.to_owned()));
     }
     if asked.at.is_some() && !asked.offline {
-        return Err(Failure::Input("--at needs --offline: whoever is asked answers for now".to_owned()));
+        return Err(Failure::Input(
+            "--at needs --offline: whoever is asked answers for now".to_owned(),
+        ));
     }
     let format = match asked.signature_format {
         Some(format) => format,

@@ -37,7 +37,12 @@ pub(super) struct Trusted {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["key", "certificate_identity", "trusted_root"])]
     authority: Option<AuthorityName>,
     /// The policy that describes the authority
-    #[arg(long, value_name = "FILE", requires = "authority", default_value = "/etc/assayd/policy.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "authority",
+        default_value = "/etc/assayd/policy.toml"
+    )]
     policy: PathBuf,
     /// The public key that has to have signed, as PEM
     #[arg(long, value_name = "PEM", conflicts_with_all = ["certificate_identity", "certificate_oidc_issuer"])]
@@ -46,7 +51,12 @@ pub(super) struct Trusted {
     #[arg(long, value_name = "NAME", requires = "certificate_oidc_issuer")]
     certificate_identity: Option<String>,
     /// The same, as a regular expression for the whole name
-    #[arg(long, value_name = "REGEX", requires = "certificate_oidc_issuer", conflicts_with = "certificate_identity")]
+    #[arg(
+        long,
+        value_name = "REGEX",
+        requires = "certificate_oidc_issuer",
+        conflicts_with = "certificate_identity"
+    )]
     certificate_identity_regexp: Option<String>,
     /// The identity provider that the signer's certificate names
     #[arg(long, value_name = "URL")]
@@ -92,14 +102,24 @@ pub(super) fn conformance(output: Output, asked: &VerifyBundle) -> Result<u8, Fa
         certificate_identity_regexp: None,
         certificate_oidc_issuer: asked.certificate_oidc_issuer.clone(),
         // The suite expects every signature in the log, a key's as well.
-        trusted_root: asked.trusted_root.clone().or_else(|| Some(ShippedRoot::PublicGood.as_str().into())),
+        trusted_root: asked
+            .trusted_root
+            .clone()
+            .or_else(|| Some(ShippedRoot::PublicGood.as_str().into())),
     };
     let digests = match asked.file_or_digest.parse::<Digest>() {
         Ok(digest) => vec![named(&digest)?],
         Err(_) => digests(Path::new(&asked.file_or_digest))?,
     };
     let (authority, _) = trusted.authority(Timestamp::now())?;
-    judge(output, &asked.bundle, &digests, &authority, &asked.file_or_digest, Timestamp::now())
+    judge(
+        output,
+        &asked.bundle,
+        &digests,
+        &authority,
+        &asked.file_or_digest,
+        Timestamp::now(),
+    )
 }
 
 /// Verifies the bundle of a file.
@@ -115,7 +135,14 @@ pub(super) fn verify(
     for warning in warnings {
         eprintln!("{warning}");
     }
-    judge(output, bundle, &digests(file)?, &authority, &file.to_string_lossy(), now)
+    judge(
+        output,
+        bundle,
+        &digests(file)?,
+        &authority,
+        &file.to_string_lossy(),
+        now,
+    )
 }
 
 impl Trusted {
@@ -191,11 +218,7 @@ impl Trusted {
 const WHO: &str = "say who has to have signed: --key, or --certificate-identity with --certificate-oidc-issuer, or \
                    --authority with --policy";
 
-fn of_policy(
-    policy: &Path,
-    name: &AuthorityName,
-    now: Timestamp,
-) -> Result<(Arc<Authority>, Vec<String>), Failure> {
+fn of_policy(policy: &Path, name: &AuthorityName, now: Timestamp) -> Result<(Arc<Authority>, Vec<String>), Failure> {
     let loaded = trust::load(policy, nix::unistd::geteuid().as_raw(), now).outcome;
     let snapshot = loaded.map_err(|diagnostics| {
         let lines: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
@@ -257,7 +280,10 @@ fn read_text(path: &Path, limit: usize) -> Result<String, Failure> {
     let mut file = File::open(path).map_err(unreadable)?.take(limit as u64 + 1);
     file.read_to_string(&mut text).map_err(unreadable)?;
     if text.len() > limit {
-        return Err(Failure::Input(format!("{}: it has more than {limit} bytes", path.display())));
+        return Err(Failure::Input(format!(
+            "{}: it has more than {limit} bytes",
+            path.display()
+        )));
     }
     Ok(text)
 }

@@ -228,7 +228,12 @@ async fn tree(cli: &Cli, judge: &Judge) -> Result<proto::TreeResponse, Failure> 
                 .reference
                 .parse()
                 .map_err(|error| Failure::Input(format!("{error}")))?;
-            offline::tree(layout, &judge.policy, &reference, judge.at.unwrap_or_else(Timestamp::now))
+            offline::tree(
+                layout,
+                &judge.policy,
+                &reference,
+                judge.at.unwrap_or_else(Timestamp::now),
+            )
         }
         None => connect(cli).await?.tree(&judge.reference).await,
     }

@@ -35,7 +35,11 @@ pub(super) fn tree(
     now: Timestamp,
 ) -> Result<proto::TreeResponse, Failure> {
     // Without a policy there is still something to see, but a broken one is no reason to pretend that there is none.
-    let snapshot = if policy.exists() { Some(load(policy, now)?) } else { None };
+    let snapshot = if policy.exists() {
+        Some(load(policy, now)?)
+    } else {
+        None
+    };
     let (question, found) = find(layout, reference)?;
     let described = found
         .signatures

@@ -66,7 +66,11 @@ pub(super) fn run(output: Output, command: &Trust) -> Result<u8, Failure> {
     match command {
         Trust::Add(asked) => add(output, asked),
         Trust::Show(asked) => {
-            show(output, &read_all(&asked.roots)?, asked.at.unwrap_or_else(Timestamp::now));
+            show(
+                output,
+                &read_all(&asked.roots)?,
+                asked.at.unwrap_or_else(Timestamp::now),
+            );
             Ok(DONE)
         }
         Trust::Check(asked) => Ok(check(
@@ -79,7 +83,10 @@ pub(super) fn run(output: Output, command: &Trust) -> Result<u8, Failure> {
 
 /// Reads a trusted root: a file, or one that assayd brings along.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    if let Some(root) = ShippedRoot::ALL.into_iter().find(|root| path == Path::new(root.as_str())) {
+    if let Some(root) = ShippedRoot::ALL
+        .into_iter()
+        .find(|root| path == Path::new(root.as_str()))
+    {
         return Ok(shipped(root).json.to_vec());
     }
     let unreadable = |error: std::io::Error| Failure::Input(format!("{}: {error}", path.display()));
@@ -98,7 +105,11 @@ fn parse(path: &Path, json: &[u8]) -> Result<TrustedRoot, Failure> {
 }
 
 fn read_all(named: &[PathBuf]) -> Result<Vec<Named>, Failure> {
-    let paths = if named.is_empty() { everything()? } else { named.to_vec() };
+    let paths = if named.is_empty() {
+        everything()?
+    } else {
+        named.to_vec()
+    };
     let read = |path: &PathBuf| {
         Ok(Named {
             name: path.display().to_string(),
@@ -117,7 +128,9 @@ fn everything() -> Result<Vec<PathBuf>, Failure> {
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| Failure::Input(format!("{FOLDER}: {error}")))?.path();
+        let path = entry
+            .map_err(|error| Failure::Input(format!("{FOLDER}: {error}")))?
+            .path();
         if path.extension().is_some_and(|extension| extension == "json") {
             files.push(path);
         }
@@ -142,12 +155,17 @@ fn add(output: Output, asked: &Add) -> Result<u8, Failure> {
     let path = asked.folder.join(format!("{name}.json"));
     if path.exists() && !asked.replace {
         let shown = path.display();
-        return Err(Failure::Input(format!("{shown} is there already: --replace replaces it")));
+        return Err(Failure::Input(format!(
+            "{shown} is there already: --replace replaces it"
+        )));
     }
     write(&asked.folder, &path, &json).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
     let now = Timestamp::now();
     match output {
-        Output::Json => println!("{}", json!({ "path": path.display().to_string(), "lapses": lapses(&root, now) })),
+        Output::Json => println!(
+            "{}",
+            json!({ "path": path.display().to_string(), "lapses": lapses(&root, now) })
+        ),
         Output::Human => {
             println!("{} is in place: {}", path.display(), parties(&root));
             for line in lapses(&root, now) {
@@ -250,7 +268,9 @@ fn lapses(root: &TrustedRoot, now: Timestamp) -> Vec<String> {
     let notice = SignedDuration::try_from(TRUSTED_ROOT_NOTICE).unwrap_or(SignedDuration::MAX);
     let soon = now.checked_add(notice).unwrap_or(Timestamp::MAX);
     let present = root.parties();
-    let roles = Role::ALL.into_iter().filter(|wanted| present.iter().any(|party| party.role == *wanted));
+    let roles = Role::ALL
+        .into_iter()
+        .filter(|wanted| present.iter().any(|party| party.role == *wanted));
     roles
         .filter_map(|wanted| match root.coverage(wanted, now) {
             Coverage::Open => None,
@@ -264,7 +284,9 @@ fn lapses(root: &TrustedRoot, now: Timestamp) -> Vec<String> {
 fn check(output: Output, roots: &[Named], now: Timestamp) -> u8 {
     let has_nobody = |root: &TrustedRoot| {
         let parties = root.parties();
-        let mut roles = Role::ALL.into_iter().filter(|wanted| parties.iter().any(|party| party.role == *wanted));
+        let mut roles = Role::ALL
+            .into_iter()
+            .filter(|wanted| parties.iter().any(|party| party.role == *wanted));
         roles.any(|wanted| root.coverage(wanted, now) == Coverage::None)
     };
     let lapsed = roots.iter().any(|named| has_nobody(&named.root));

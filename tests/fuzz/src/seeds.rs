@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// A folder of the vectors: `ASSAY_VECTORS`, or `shared/vectors` beside the workspace.
-fn folder(family: &str) -> PathBuf {
+pub(crate) fn folder(family: &str) -> PathBuf {
     let folder = std::env::var_os("ASSAY_VECTORS").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
         PathBuf::from,

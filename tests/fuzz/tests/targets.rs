@@ -20,7 +20,7 @@ macro_rules! targets {
 }
 
 targets! {
-    certificate cose crl descriptor digest distinguished_name fulcio identities jws manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference timestamp trust_policy trust_store untrusted
-    certificate checkpoint cose crl descriptor digest distinguished_name identities jws log_entry manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference timestamp trust_policy trust_store trusted_root untrusted
-    bundle certificate cose crl descriptor digest distinguished_name dsse identities jws manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference simple_signing statement timestamp trust_policy trust_store untrusted
+    bundle certificate checkpoint cose crl descriptor digest distinguished_name dsse fulcio identities jws
+    log_entry manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference simple_signing
+    statement timestamp trust_policy trust_store trusted_root untrusted
 }

@@ -3,6 +3,7 @@
 //! What is expected is written in the vectors or in a committed table. A case that is judged otherwise fails, in either
 //! direction.
 
+mod attacks;
 mod conformance;
 mod files;
 mod images;

@@ -58,8 +58,8 @@ fn is_bundle(content: &[u8]) -> bool {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let mut seeds = seeds::files("../sigstore/conformance", |_, content| is_bundle(content));
-    seeds.extend(seeds::files("../sigstore/generated/layouts", |_, content| {
+    let mut seeds = seeds::sigstore_files("conformance", |_, content| is_bundle(content));
+    seeds.extend(seeds::sigstore_files("generated/layouts", |_, content| {
         content.starts_with(b"{\"mediaType\":\"application/vnd.dev.sigstore.bundle")
     }));
     seeds
@@ -67,7 +67,7 @@ fn seeds() -> Vec<Vec<u8>> {
 
 static SECOND: LazyLock<SecondOpinion> = LazyLock::new(|| {
     let is_root = |path: &std::path::Path, _: &[u8]| path.ends_with("prod-trusted_root.json");
-    let root = seeds::files("../sigstore/trusted-roots", is_root);
+    let root = seeds::sigstore_files("trusted-roots", is_root);
     let second = SecondOpinion::new(&root[0]);
     assert!(second.unusable().is_none());
     second

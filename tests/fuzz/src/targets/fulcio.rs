@@ -82,7 +82,7 @@ fn strings(json: &str) -> impl Iterator<Item = Certificate> {
 }
 
 fn vectors(path: &str) -> PathBuf {
-    seeds::folder().with_file_name("sigstore").join(path)
+    seeds::folder("sigstore").join(path)
 }
 
 fn read(path: &str) -> Vec<u8> {

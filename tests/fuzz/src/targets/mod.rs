@@ -34,7 +34,6 @@ use crate::Target;
 
 /// All of them.
 pub const ALL: &[&Target] = &[
-pub const ALL: [&Target; 24] = [
     &bundle::TARGET,
     &certificate::TARGET,
     &checkpoint::TARGET,
@@ -43,8 +42,8 @@ pub const ALL: [&Target; 24] = [
     &descriptor::TARGET,
     &digest::TARGET,
     &distinguished_name::TARGET,
-    &fulcio::TARGET,
     &dsse::TARGET,
+    &fulcio::TARGET,
     &identities::TARGET,
     &jws::TARGET,
     &log_entry::TARGET,

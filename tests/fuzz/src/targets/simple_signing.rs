@@ -50,7 +50,7 @@ pub const TARGET: Target = Target {
 };
 
 fn seeds() -> Vec<Vec<u8>> {
-    let mut seeds = seeds::files("../sigstore/generated/layouts", |_, content| {
+    let mut seeds = seeds::sigstore_files("generated/layouts", |_, content| {
         content.starts_with(b"{\"critical\"")
     });
     let manifests = seeds::files("../sigstore", |_, content| {

@@ -44,7 +44,7 @@ fn seeds() -> Vec<Vec<u8>> {
     let envelopes = seeds::files("../sigstore", |_, content| content.starts_with(b"{\"payloadType\""));
     let payloads = envelopes.iter().filter_map(|envelope| Envelope::parse(envelope).ok());
     let mut seeds: Vec<_> = payloads.map(|envelope| envelope.payload.to_vec()).collect();
-    seeds.extend(seeds::files("../sigstore/conformance", |path, _| {
+    seeds.extend(seeds::sigstore_files("conformance", |path, _| {
         path.ends_with("statement.json")
     }));
     seeds
