@@ -383,20 +383,23 @@ pub const MAX_SUBJECT_DIGESTS: usize = 32;
 /// Signatures verified in the search for one signer's path, over all authorities of a trusted root. A path has up to four
 /// certificates, and a public root lists two authorities of one name: so this is plenty, and a stranger's intermediates
 /// cannot buy more.
+/// Signatures verified in the search for one signer's path, over all authorities of a trusted root. A path has up to
+/// four certificates, and a public root lists two authorities of one name: so this is plenty, and a stranger's
+/// intermediates cannot buy more.
 pub const MAX_PATH_VERIFICATIONS: usize = 64;
 
 /// Signed certificate timestamps in one certificate. Fulcio's has one; certificates for the web have two or three.
 pub const MAX_CERTIFICATE_TIMESTAMPS: usize = 16;
 
-/// An identity or a claim in a signer's certificate. Those of workflows are below 300 bytes; a regular expression's time grows
-/// with it.
+/// An identity or a claim in a signer's certificate. Those of workflows are below 300 bytes; a regular expression's
+/// time grows with it.
 pub const MAX_CLAIM_LENGTH: usize = 2048;
 
 /// A regular expression of a policy, in text.
 pub const MAX_REGEX_LENGTH: usize = 2048;
 
-/// A regular expression of a policy, compiled: a repetition of repetitions of a few bytes would otherwise take gigabytes. With
-/// [`MAX_CLAIM_LENGTH`] it bounds the time of a match, too.
+/// A regular expression of a policy, compiled: a repetition of repetitions of a few bytes would otherwise take
+/// gigabytes. With [`MAX_CLAIM_LENGTH`] it bounds the time of a match, too.
 pub const MAX_REGEX_SIZE: usize = 1024 * 1024;
 
 /// Files with keys, or with certificates, of one authority. Each key costs a signature to check for every signature.

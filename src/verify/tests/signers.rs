@@ -1,5 +1,5 @@
-//! Real signers' certificates, their logs' promises and their timestamps, judged by the trusted roots that they were made
-//! under: `signers.tsv` has what becomes of each.
+//! Real signers' certificates, their logs' promises and their timestamps, judged by the trusted roots that they were
+//! made under: `signers.tsv` has what becomes of each.
 //!
 //! Nothing else of a bundle is looked at here: one that fails for another reason has a good certificate.
 
@@ -89,7 +89,8 @@ fn outcome(bundle: &Value, root: &Root, now: Option<Timestamp>) -> Vec<String> {
     [holder, path, promises, timestamps].to_vec()
 }
 
-/// The bundles and v2 layers of an image layout, in the order of their names. A layer is put into the shape of a bundle.
+/// The bundles and v2 layers of an image layout, in the order of their names. A layer is put into the shape of a
+/// bundle.
 fn signatures(layout: &str) -> Vec<Value> {
     let blobs = format!("{layout}/blobs/sha256");
     let documents = sigstore::files(&blobs)
@@ -226,7 +227,8 @@ fn signers_are_judged_as_the_table_says() {
     assert_eq!(actual.len(), expected.len(), "signers.tsv has cases that are gone");
 }
 
-/// What cosign 2 and 3 sign with every kind of key: those that cosign 3.1 itself cannot verify (P-384, P-521, Ed25519) too.
+/// What cosign 2 and 3 sign with every kind of key: those that cosign 3.1 itself cannot verify (P-384, P-521, Ed25519)
+/// too.
 #[test]
 fn every_key_verifies_what_cosign_signed_with_it_and_no_other() {
     let keys: Vec<(String, VerificationKey)> = sigstore::files("generated/keys")

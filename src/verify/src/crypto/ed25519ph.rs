@@ -1,5 +1,5 @@
-//! Ed25519ph (RFC 8032 §5.1), with either provider: cosign v3 signs bundles with it, and AWS-LC's Rust interface does not
-//! have it.
+//! Ed25519ph (RFC 8032 §5.1), with either provider: cosign v3 signs bundles with it, and AWS-LC's Rust interface does
+//! not have it.
 
 use ed25519_dalek::ed25519::signature::digest::{FixedOutput, HashMarker, Output, OutputSizeUser, Update, consts::U64};
 use ed25519_dalek::{Signature, VerifyingKey};

@@ -1,7 +1,7 @@
 //! Signature primitives. This module hides which library computes them.
 //!
-//! Only verifying happens here: no private key exists in this process. The list is closed and has no SHA-1, no RSA below
-//! 2048 bits and no parameters that a stranger could choose.
+//! Only verifying happens here: no private key exists in this process. The list is closed and has no SHA-1, no RSA
+//! below 2048 bits and no parameters that a stranger could choose.
 
 #[cfg(feature = "aws-lc")]
 mod aws_lc;
@@ -121,8 +121,8 @@ impl fmt::Display for KeyKind {
 pub struct PublicKey<'a> {
     /// Its kind.
     pub kind: KeyKind,
-    /// The bits of `subjectPublicKey`: a DER `RSAPublicKey` (RFC 8017 §A.1.1), an uncompressed point (RFC 5480 §2.2), or
-    /// the 32 bytes of RFC 8032 §5.1.2.
+    /// The bits of `subjectPublicKey`: a DER `RSAPublicKey` (RFC 8017 §A.1.1), an uncompressed point (RFC 5480 §2.2),
+    /// or the 32 bytes of RFC 8032 §5.1.2.
     pub bytes: &'a [u8],
 }
 
@@ -213,7 +213,8 @@ impl EnvelopeAlgorithm {
         .find(|algorithm| algorithm.as_str() == name)
     }
 
-    /// Its hash. The digest of a signed file is by this one (notation spec: signature-specification.md#blob-signatures).
+    /// Its hash. The digest of a signed file is by this one (notation spec:
+    /// signature-specification.md#blob-signatures).
     pub const fn hash(self) -> Hash {
         match self {
             Self::Ps256 | Self::Es256 => Hash::Sha256,
@@ -276,8 +277,8 @@ pub fn verify_digest(
     }
 }
 
-/// Whether the bytes of a key are one that can verify: a point is on its curve, a modulus and an exponent are in the bounds.
-/// A key of a configuration is asked this once, so that a damaged one is not met as a bad signature.
+/// Whether the bytes of a key are one that can verify: a point is on its curve, a modulus and an exponent are in the
+/// bounds. A key of a configuration is asked this once, so that a damaged one is not met as a bad signature.
 pub fn is_usable(key: PublicKey<'_>) -> bool {
     provider::is_usable(key)
 }

@@ -1,12 +1,12 @@
 //! Certificates that say who signed: Fulcio's and those of private authorities of the same shape (fulcio
 //! docs/certificate-specification.md, docs/oid-info.md).
 //!
-//! [`holder`] reads whom a certificate names, [`find_path`] decides whether an authority of the trusted root vouches for it.
-//! Neither says anything without the other.
+//! [`holder`] reads whom a certificate names, [`find_path`] decides whether an authority of the trusted root vouches
+//! for it. Neither says anything without the other.
 //!
-//! Deliberately absent: revocation, which Fulcio does not have, because its certificates live for minutes; name constraints,
-//! whose bearers are refused; and the rules that bind authorities only, an empty subject for example, which private ones do
-//! not follow.
+//! Deliberately absent: revocation, which Fulcio does not have, because its certificates live for minutes; name
+//! constraints, whose bearers are refused; and the rules that bind authorities only, an empty subject for example,
+//! which private ones do not follow.
 
 mod claim;
 mod path;
@@ -34,8 +34,8 @@ const USER_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57
 const ISSUER_RAW: u8 = 1;
 const ISSUER: u8 = 8;
 
-/// Who a certificate says its holder is. All texts are a stranger's until a path to an authority is found, and the identity
-/// provider's and workload's words then.
+/// Who a certificate says its holder is. All texts are a stranger's until a path to an authority is found, and the
+/// identity provider's and workload's words then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The one subject alternative name: a URI, an e-mail address, or Fulcio's user name.
@@ -208,8 +208,8 @@ fn user_name(name: &Element<'_>) -> der::Result<Option<Box<str>>> {
     Utf8StringRef::from_der(value.content()).map(|text| Some(text.as_str().into()))
 }
 
-/// The identity provider. The later extension counts; where both are there they agree, because verifiers differ in which of
-/// them they read.
+/// The identity provider. The later extension counts; where both are there they agree, because verifiers differ in
+/// which of them they read.
 fn issuer(leaf: &Certificate) -> Result<Option<Box<str>>, ProfileError> {
     let read = |arc, encoding| {
         extension(arc)

@@ -1,5 +1,5 @@
-//! Which identities an authority of the policy accepts. Every matcher that is written down has to fit (CVE-2025-29778), and
-//! regular expressions have to fit the whole text (CVE-2026-22772).
+//! Which identities an authority of the policy accepts. Every matcher that is written down has to fit (CVE-2025-29778),
+//! and regular expressions have to fit the whole text (CVE-2026-22772).
 
 use std::collections::BTreeMap;
 use std::fmt;

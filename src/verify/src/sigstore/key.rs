@@ -149,8 +149,8 @@ impl VerificationKey {
         }
     }
 
-    /// Parses an `RSAPublicKey` (RFC 8017 §A.1.1), and wraps it in the `SubjectPublicKeyInfo` that it has everywhere else
-    /// (RFC 3279 §2.3.1): so it has the same fingerprint. Trusted roots call such a key `PKCS1_RSA_…`.
+    /// Parses an `RSAPublicKey` (RFC 8017 §A.1.1), and wraps it in the `SubjectPublicKeyInfo` that it has everywhere
+    /// else (RFC 3279 §2.3.1): so it has the same fingerprint. Trusted roots call such a key `PKCS1_RSA_…`.
     ///
     /// # Errors
     ///
@@ -182,13 +182,13 @@ impl VerificationKey {
         &self.0.fingerprint
     }
 
-    /// Verifies a signature in any of the ways in which cosign and the key services that it uses sign with such a key: ECDSA
-    /// with the curve's own hash or another of SHA-256, 384 and 512 (v2 signs with SHA-256 on every curve), RSA PKCS #1 v1.5
-    /// with SHA-256, 384 or 512, Ed25519 pure, or as Ed25519ph. Returns the hash that fits; for Ed25519, SHA-512, which is in
-    /// both.
+    /// Verifies a signature in any of the ways in which cosign and the key services that it uses sign with such a key:
+    /// ECDSA with the curve's own hash or another of SHA-256, 384 and 512 (v2 signs with SHA-256 on every curve), RSA
+    /// PKCS #1 v1.5 with SHA-256, 384 or 512, Ed25519 pure, or as Ed25519ph. Returns the hash that fits; for Ed25519,
+    /// SHA-512, which is in both.
     ///
-    /// Several ways are no weakness: the signature names its hash (PKCS #1), or a digest by one hash that equals one by another
-    /// would have to be found (ECDSA). RSA-PSS is not among them: cosign does not sign with it.
+    /// Several ways are no weakness: the signature names its hash (PKCS #1), or a digest by one hash that equals one by
+    /// another would have to be found (ECDSA). RSA-PSS is not among them: cosign does not sign with it.
     ///
     /// # Errors
     ///

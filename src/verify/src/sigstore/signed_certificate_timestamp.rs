@@ -1,10 +1,12 @@
-//! Signed certificate timestamps: a certificate transparency log's promise to include a certificate (RFC 6962 §3.2, §3.3).
+//! Signed certificate timestamps: a certificate transparency log's promise to include a certificate (RFC 6962 §3.2,
+//! §3.3).
 //!
-//! The log signed the certificate before it held the promise: the `TBSCertificate` without the extension, with the hash of
-//! the issuer's key. So the extension is cut out of the bytes as they came, and only the three lengths around it change.
+//! The log signed the certificate before it held the promise: the `TBSCertificate` without the extension, with the hash
+//! of the issuer's key. So the extension is cut out of the bytes as they came, and only the three lengths around it
+//! change.
 //!
-//! Deliberately absent: promises beside the certificate (Fulcio's `SCT` header), and precertificates by a signing certificate
-//! of their own, which no sigstore deployment issues.
+//! Deliberately absent: promises beside the certificate (Fulcio's `SCT` header), and precertificates by a signing
+//! certificate of their own, which no sigstore deployment issues.
 
 use const_oid::ObjectIdentifier;
 use der::asn1::OctetStringRef;
@@ -107,8 +109,8 @@ impl ScTimestampError {
     }
 }
 
-/// Verifies the promises embedded in a certificate. `issuer` is the certificate above it in its chain. Promises of unknown
-/// logs are passed over; those that are wrong do not spoil others.
+/// Verifies the promises embedded in a certificate. `issuer` is the certificate above it in its chain. Promises of
+/// unknown logs are passed over; those that are wrong do not spoil others.
 ///
 /// # Errors
 ///
@@ -205,8 +207,8 @@ impl<'a> Promise<'a> {
             .ok_or(PromiseError::Malformed)
     }
 
-    /// `digitally-signed struct` of RFC 6962 §3.2: version, `certificate_timestamp` (0), the time, `precert_entry` (1), the
-    /// precertificate, and the extensions of the promise. None for what no length can say.
+    /// `digitally-signed struct` of RFC 6962 §3.2: version, `certificate_timestamp` (0), the time, `precert_entry` (1),
+    /// the precertificate, and the extensions of the promise. None for what no length can say.
     fn signed(&self, precertificate: &Precertificate) -> Option<Vec<u8>> {
         let length = u32::try_from(precertificate.to_be_signed.len()).ok()?.to_be_bytes();
         let [0, length @ ..] = length else {

@@ -1,7 +1,7 @@
 //! RFC 3161 timestamps by the authorities of a trusted root.
 //!
-//! What a token has to be is [`crate::timestamp`]'s business. Here is what a trusted root adds: it lists the certificates of
-//! each authority, so that tokens may leave them out, and says when the authority counts.
+//! What a token has to be is [`crate::timestamp`]'s business. Here is what a trusted root adds: it lists the
+//! certificates of each authority, so that tokens may leave them out, and says when the authority counts.
 
 use super::trusted_root::Authority;
 use crate::Timestamp;
@@ -20,8 +20,8 @@ pub struct VerifiedTimestamp<'a> {
     pub chain: Vec<Certificate>,
 }
 
-/// Verifies a timestamp, a token or a whole response, of `message`. The authority's window has the time in it, the chain is
-/// valid at it, and the window is that of the very authority that signed (TOB-SIGSTORE-11).
+/// Verifies a timestamp, a token or a whole response, of `message`. The authority's window has the time in it, the
+/// chain is valid at it, and the window is that of the very authority that signed (TOB-SIGSTORE-11).
 ///
 /// # Errors
 ///
@@ -69,8 +69,8 @@ const fn closeness(error: &TimestampError) -> u8 {
     }
 }
 
-/// Whether this authority signed, and counted when it did. Where the trusted root lists its signing certificate, no other
-/// one signs for it.
+/// Whether this authority signed, and counted when it did. Where the trusted root lists its signing certificate, no
+/// other one signs for it.
 fn verify_by(
     token: &Token<'_>,
     authority: &Authority,

@@ -158,8 +158,8 @@ impl Certificate {
         self.bytes(&self.0.issuer_der)
     }
 
-    /// The octets of the serial number, as encoded: any integer, big-endian, in two's complement. RFC 5280 §4.1.2.2 asks for
-    /// a positive one, and for users to handle others gracefully.
+    /// The octets of the serial number, as encoded: any integer, big-endian, in two's complement. RFC 5280 §4.1.2.2
+    /// asks for a positive one, and for users to handle others gracefully.
     pub fn serial_number(&self) -> &[u8] {
         self.bytes(&self.0.serial_number)
     }

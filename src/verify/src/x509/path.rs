@@ -71,9 +71,9 @@ pub(crate) struct DeadEnd<E> {
     pub(crate) cause: E,
 }
 
-/// Finds a path from `leaf` over `intermediates`, in any order, to one of `anchors`. An anchor is trusted as it stands: its
-/// own signature is not computed. A self-issued certificate among the intermediates is passed over: it leads nowhere that
-/// an anchor would not. `check_issuer` has the rules of every certificate but the leaf, with its position.
+/// Finds a path from `leaf` over `intermediates`, in any order, to one of `anchors`. An anchor is trusted as it stands:
+/// its own signature is not computed. A self-issued certificate among the intermediates is passed over: it leads
+/// nowhere that an anchor would not. `check_issuer` has the rules of every certificate but the leaf, with its position.
 ///
 /// # Errors
 ///

@@ -1,7 +1,7 @@
 //! The chain of a timestamp authority: from the certificate that signed a token to a root that is trusted
 //! (notation spec: signature-specification.md#certificate-requirements, RFC 3161 §2.3).
 //!
-//! Unlike an envelope's chain this one is built ([`super::path`]): a token's certificates are a set, the root may be left
+//! Unlike an envelope's chain this one is built (`super::path`): a token's certificates are a set, the root may be left
 //! out of it, and cross-signed authorities put more into it than one path.
 
 use const_oid::ObjectIdentifier;
@@ -98,8 +98,8 @@ impl From<LinkError> for TimestampingChainError {
 }
 
 /// Finds a chain from `leaf` over `intermediates`, in any order, to one of `anchors`. The anchor is trusted as it
-/// stands: its own signature is not computed, but every other rule counts for it, too. A root among the intermediates is
-/// passed over. A leaf that is an anchor itself is a chain.
+/// stands: its own signature is not computed, but every other rule counts for it, too. A root among the intermediates
+/// is passed over. A leaf that is an anchor itself is a chain.
 ///
 /// # Errors
 ///

@@ -213,8 +213,8 @@ fn denies_when_a_certificate_was_not_valid_at_the_time() {
     assert_eq!(error, TimestampError::Signers { count: 1, cause });
 }
 
-/// What the trusted root lists is asked the rules of its role, too: nobody may timestamp with a CA's certificate, or with one
-/// for other purposes.
+/// What the trusted root lists is asked the rules of its role, too: nobody may timestamp with a CA's certificate, or
+/// with one for other purposes.
 #[test]
 fn denies_when_the_signing_certificate_is_not_for_timestamping() {
     let mut authority_is_ca = parts();

@@ -124,8 +124,8 @@ static LOGS: LazyLock<Vec<TransparencyLog>> = LazyLock::new(|| {
 static HOLDERS: LazyLock<Vec<Holder>> =
     LazyLock::new(|| SIGNERS.iter().filter_map(|signer| holder(signer).ok()).collect());
 
-/// Texts are bounded; a log's promise, or an authority's signature, holds for nobody else than those who have it; and what
-/// leads to an authority says who it is.
+/// Texts are bounded; a log's promise, or an authority's signature, holds for nobody else than those who have it; and
+/// what leads to an authority says who it is.
 pub fn check(input: &[u8]) -> String {
     let Ok(certificate) = Certificate::from_der(input) else {
         return "none".to_owned();

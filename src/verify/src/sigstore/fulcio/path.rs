@@ -1,5 +1,5 @@
-//! The path from a signer's certificate to an authority of the trusted root (RFC 5280 §6.1; sigstore client specification
-//! §4.3).
+//! The path from a signer's certificate to an authority of the trusted root (RFC 5280 §6.1; sigstore client
+//! specification §4.3).
 
 use const_oid::ObjectIdentifier;
 use const_oid::db::rfc5280;
@@ -23,8 +23,8 @@ pub struct Path {
     pub certificates: Vec<Certificate>,
 }
 
-/// Why a certificate does not lead to an authority. Positions count from the leaf, which is 0. Of several dead ends the one
-/// that came nearest is told.
+/// Why a certificate does not lead to an authority. Positions count from the leaf, which is 0. Of several dead ends the
+/// one that came nearest is told.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PathError {
     /// The trusted root has no certificate authority.
@@ -57,8 +57,8 @@ pub enum PathError {
         /// The extension.
         extension: ObjectIdentifier,
     },
-    /// An issuer limits the names below it, which nothing here enforces (RFC 5280 §4.2.1.10). Critical or not: to pass over
-    /// a limit would trust an authority with more than it was given.
+    /// An issuer limits the names below it, which nothing here enforces (RFC 5280 §4.2.1.10). Critical or not: to pass
+    /// over a limit would trust an authority with more than it was given.
     #[error("certificate {position} has name constraints, which are not supported")]
     NameConstraints {
         /// Where in the chain.
@@ -140,9 +140,10 @@ impl From<Exhausted> for PathError {
     }
 }
 
-/// Finds a chain from `leaf` over `intermediates` and an authority's own certificates to its anchor. Every certificate must
-/// be valid at *every* one of `moments`, and the authority must count at every one (CVE-2026-24122; sigstore client
-/// specification §4.3): so neither an expired intermediate nor one bad clock among several helps. `moments` is not empty.
+/// Finds a chain from `leaf` over `intermediates` and an authority's own certificates to its anchor. Every certificate
+/// must be valid at *every* one of `moments`, and the authority must count at every one (CVE-2026-24122; sigstore
+/// client specification §4.3): so neither an expired intermediate nor one bad clock among several helps. `moments` is
+/// not empty.
 ///
 /// One authority has to have it all: a chain over one and the window of another is none.
 ///
@@ -206,8 +207,8 @@ fn find_within(
 }
 
 /// RFC 5280 §6.1.4 (k) to (o), and an extended key usage limits what is below it, as all who verify paths have it: an
-/// authority's own certificates need not have one. The anchor's certificate is only a carrier of name and key (§6.1.1 (d)):
-/// it may lack what an intermediate must say, but what it says counts.
+/// authority's own certificates need not have one. The anchor's certificate is only a carrier of name and key (§6.1.1
+/// (d)): it may lack what an intermediate must say, but what it says counts.
 fn check_issuer(
     certificate: &Certificate,
     position: usize,

@@ -134,7 +134,8 @@ fn an_expression_cannot_leave_its_anchors() {
     }
 }
 
-/// What others take exponential time for: here the time is linear in the text, and the size of an expression is bounded.
+/// What others take exponential time for: here the time is linear in the text, and the size of an expression is
+/// bounded.
 #[test]
 fn regular_expression_denial_of_service_is_refused_or_linear() {
     let text = "a".repeat(MAX_CLAIM_LENGTH - 1) + "!";
