@@ -55,11 +55,11 @@ fn seeds() -> Vec<Vec<u8>> {
 
 static LOGS: LazyLock<Vec<TransparencyLog>> = LazyLock::new(|| {
     let roots = seeds::sigstore_files("", |path, _| path.ends_with("trusted_root.json"));
-    let logs = roots
-        .iter()
-        .filter_map(|root| TrustedRoot::parse(root).ok())
-        .flat_map(|root| root.logs);
-    logs.collect()
+    let logs = roots.iter().filter_map(|root| TrustedRoot::parse(root).ok());
+    let mut logs: Vec<_> = logs.flat_map(|root| root.logs).collect();
+    logs.sort_by_key(|log| *log.key.fingerprint());
+    logs.dedup_by(|one, other| one.key == other.key && one.base_url == other.base_url);
+    logs
 });
 
 /// What the logs signed: everything above the signatures.

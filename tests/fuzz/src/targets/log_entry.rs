@@ -47,7 +47,7 @@ pub const TARGET: Target = Target {
         b"==",
     ],
     check,
-    inputs: 3_000,
+    inputs: 2_000,
 };
 
 const SIGNATURE: &[u8] = b"the signature";

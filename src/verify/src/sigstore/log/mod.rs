@@ -45,7 +45,8 @@ pub enum LoggedSigner<'a> {
 pub struct VerifiedEntry<'a> {
     /// The log.
     pub log: &'a TransparencyLog,
-    /// The position in the log.
+    /// The position in the log. A promise covers it, and so does a proof under Rekor v2; a proof under Rekor v1 is of the
+    /// position in one of the log's trees.
     pub log_index: u64,
     /// The time that the log's promise covers. None for a log that promises nothing (Rekor v2): the entry has no time.
     pub integrated_at: Option<Timestamp>,

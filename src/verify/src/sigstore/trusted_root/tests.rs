@@ -123,7 +123,7 @@ fn reads_logs_and_authorities() {
     assert_eq!(root.certificate_logs.len(), 1);
     let authority = &root.certificate_authorities[0];
     assert_eq!(&*authority.operator, "https://fulcio.test");
-    assert_eq!(authority.certificates, [ANCHOR.clone()]);
+    assert_eq!(authority.certificates, std::slice::from_ref(&*ANCHOR));
     assert_eq!((authority.window.end, root.timestamp_authorities.len()), (None, 1));
     assert_eq!(root.log(&log.log_id).map(|found| &found.key), Some(&log.key));
     assert!(root.log(b"other").is_none());
