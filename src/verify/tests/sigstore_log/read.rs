@@ -61,6 +61,7 @@ pub(crate) fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// A signature with its log entries.
+#[derive(Clone)]
 pub(crate) struct Signed {
     pub(crate) content: Content,
     pub(crate) certificate: Option<Vec<u8>>,

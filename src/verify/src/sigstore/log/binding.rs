@@ -69,7 +69,8 @@ fn check_message(digest: &LoggedDigest, logged: &Logged<'_>) -> Result<(), Bindi
 }
 
 /// The envelope's own bytes are here only where it came as a blob. Without them, what the hash of the whole stands for is
-/// compared in parts: the payload, and the signature over its type and itself.
+/// compared in parts: the payload, and the signature over its type and itself. That these are the ones in the blob is for
+/// whoever parsed it: [`Content::Dsse`] has both.
 fn check_envelope(body: &Body, content: &Content) -> Result<(), BindingError> {
     let (
         Subject::Envelope {
