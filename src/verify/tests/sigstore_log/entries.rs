@@ -83,6 +83,12 @@ fn changes(signed: &Signed) -> Vec<(&'static str, Signed)> {
             change("size", &|signed| {
                 signed.entries[0].proof.as_mut().unwrap().tree_size += 1
             });
+            change("checkpoint", &|signed| {
+                let checkpoint = &mut signed.entries[0].proof.as_mut().unwrap().checkpoint;
+                *checkpoint = checkpoint
+                    .as_ref()
+                    .map(|note| note.replacen("\n\n", "\nmore\n\n", 1).into());
+            });
         }
         for (index, _) in proof.hashes.iter().enumerate() {
             change("hash", &|signed| {
