@@ -15,9 +15,12 @@ use assay_verify::notation::statement::TrustStoreName;
 use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::{TrustStore, TrustStores};
 use assay_verify::policy::{AuthorityDocument, AuthorityName, AuthoritySource, Policy};
+use assay_verify::sigstore::authority::Authority;
+use assay_verify::sigstore::trusted_root::TrustedRoot;
 use assay_verify::untrusted::Untrusted;
 use assay_verify::x509::revocation::LocalRevocation;
 
+use super::cosign::RootSource;
 use super::files::{FileError, TrustedFiles};
 use super::snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
 
@@ -48,7 +51,7 @@ pub struct Loaded {
 /// Reads the policy at `path` and what it names. Files have to belong to root or to `user`, and nobody else may be able
 /// to write them.
 pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
-    let mut loader = Loader::new(path.parent().unwrap_or(Path::new("")), user);
+    let mut loader = Loader::new(path.parent().unwrap_or(Path::new("")), user, now);
     let read = loader.read_policy(path);
     let revocation = loader.read_revocation();
     let Loader {
@@ -66,8 +69,8 @@ pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
             path: path.to_owned(),
             document,
             loaded_at: now,
-            notation: authorities,
-            cosign: BTreeMap::new(),
+            notation: authorities.notation,
+            cosign: authorities.cosign,
             revocation: Arc::new(revocation),
             warnings: diagnostics,
         }),
@@ -95,7 +98,8 @@ pub fn load_blob(folder: &Path, name: Option<&str>, user: u32) -> Result<BlobTru
         Some(_) => folder.parent().unwrap_or(Path::new("")).to_owned(),
         None => folder.join(".."),
     };
-    let mut loader = Loader::new(&base, user);
+    // A statement about files names no trusted root.
+    let mut loader = Loader::new(&base, user, Timestamp::UNIX_EPOCH);
     let read = loader.read_blob_trust(folder, name);
     let revocation = loader.read_revocation();
     let mut diagnostics = loader.diagnostics;
@@ -116,7 +120,18 @@ pub fn load_blob(folder: &Path, name: Option<&str>, user: u32) -> Result<BlobTru
     }
 }
 
-type Authorities = BTreeMap<AuthorityName, NotationAuthority>;
+/// An authority with everything that it names.
+enum ReadAuthority {
+    Notation(NotationAuthority),
+    Cosign(Arc<Authority>),
+}
+
+/// The authorities of a policy, by their type.
+#[derive(Default)]
+struct Authorities {
+    notation: BTreeMap<AuthorityName, NotationAuthority>,
+    cosign: BTreeMap<AuthorityName, Arc<Authority>>,
+}
 
 /// Whether the files of a trust store may be symbolic links.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -127,26 +142,32 @@ enum Links {
     Inside,
 }
 
-struct Loader {
-    files: TrustedFiles,
+pub(super) struct Loader {
+    pub(super) files: TrustedFiles,
     /// The folder of the policy.
-    base: PathBuf,
-    diagnostics: Vec<Diagnostic>,
+    pub(super) base: PathBuf,
+    /// The time by which trusted roots are about to lapse.
+    pub(super) now: Timestamp,
+    pub(super) diagnostics: Vec<Diagnostic>,
     /// One line for each file: its digest and what it is. No paths, so that equal files give equal revisions.
     contents: String,
     /// Every store that was read, or could not be, by its folder: authorities share stores, and their problems.
     stores: BTreeMap<(PathBuf, Links), Option<Arc<TrustStore>>>,
-    watched: BTreeSet<PathBuf>,
+    /// Every trusted root that was read, or could not be.
+    pub(super) roots: BTreeMap<RootSource, Option<Arc<TrustedRoot>>>,
+    pub(super) watched: BTreeSet<PathBuf>,
 }
 
 impl Loader {
-    fn new(base: &Path, user: u32) -> Self {
+    fn new(base: &Path, user: u32, now: Timestamp) -> Self {
         Self {
             files: TrustedFiles { user },
             base: base.to_owned(),
+            now,
             diagnostics: Vec::new(),
             contents: String::new(),
             stores: BTreeMap::new(),
+            roots: BTreeMap::new(),
             watched: BTreeSet::new(),
         }
     }
@@ -202,11 +223,19 @@ impl Loader {
         let parsed = Policy::parse(&shown(path), &document);
         self.diagnostics.extend(parsed.diagnostics);
         let policy = parsed.policy?;
-        let authorities = policy
-            .authorities()
-            .iter()
-            .filter_map(|(name, authority)| Some((name.clone(), self.read_authority(path, name, authority)?)))
-            .collect();
+        let mut authorities = Authorities::default();
+        for (name, document) in policy.authorities() {
+            match self.read_authority(path, name, document) {
+                Some(ReadAuthority::Notation(authority)) => {
+                    authorities.notation.insert(name.clone(), authority);
+                }
+                Some(ReadAuthority::Cosign(authority)) => {
+                    authorities.cosign.insert(name.clone(), authority);
+                }
+                // Why is among the diagnostics.
+                None => {}
+            }
+        }
         Some((policy, document, authorities))
     }
 
@@ -215,7 +244,7 @@ impl Loader {
         policy: &Path,
         name: &AuthorityName,
         document: &AuthorityDocument,
-    ) -> Option<NotationAuthority> {
+    ) -> Option<ReadAuthority> {
         let (folder, trust_policy) = match &document.source {
             AuthoritySource::Notation(statement) => (
                 self.base.join(INLINE_FOLDER),
@@ -226,12 +255,9 @@ impl Loader {
                 let trust_policy = self.read_trust_policy(&folder, name)?;
                 (folder, trust_policy)
             }
-            AuthoritySource::Cosign(_) => {
-                self.diagnostics.push(Diagnostic::error(
-                    &shown(policy),
-                    format!("authority {name}: the files of the type cosign are not read"),
-                ));
-                return None;
+            AuthoritySource::Cosign(cosign) => {
+                let authority = self.read_cosign(policy, name, document, cosign)?;
+                return Some(ReadAuthority::Cosign(Arc::new(authority)));
             }
         };
         let needed_by = format!("{}:{} (authority {name})", shown(policy), document.place.line);
@@ -241,10 +267,10 @@ impl Loader {
             Links::Refused
         };
         let stores = self.read_stores(&folder, trust_policy.trust_stores(), name.as_str(), &needed_by, links)?;
-        Some(NotationAuthority {
+        Some(ReadAuthority::Notation(NotationAuthority {
             policy: trust_policy,
             stores,
-        })
+        }))
     }
 
     /// Reads all of these stores, so that every problem is reported; nothing where one cannot be used.
@@ -418,7 +444,7 @@ impl Loader {
     }
 
     /// Makes what was read part of the fingerprint, or says why it was not.
-    fn record(&mut self, path: &Path, content: Result<Vec<u8>, FileError>, what: &str) -> Option<Vec<u8>> {
+    pub(super) fn record(&mut self, path: &Path, content: Result<Vec<u8>, FileError>, what: &str) -> Option<Vec<u8>> {
         match content {
             Ok(content) => {
                 // Writing to a string cannot fail.
@@ -432,7 +458,7 @@ impl Loader {
         }
     }
 
-    fn refuse(&mut self, path: &Path, error: &FileError, help: Option<String>) {
+    pub(super) fn refuse(&mut self, path: &Path, error: &FileError, help: Option<String>) {
         let diagnostic = Diagnostic::error(&shown(path), error.to_string());
         self.diagnostics.push(match error.help(path).or(help) {
             Some(help) => diagnostic.with_help(help),
@@ -441,6 +467,6 @@ impl Loader {
     }
 }
 
-fn shown(path: &Path) -> String {
+pub(super) fn shown(path: &Path) -> String {
     path.display().to_string()
 }

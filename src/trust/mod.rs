@@ -1,8 +1,10 @@
 //! The current policy and trust material: one immutable snapshot with a generation, read from files that only root or
 //! the daemon's user may write.
 
+mod cosign;
 mod files;
 mod load;
+mod shipped;
 mod snapshot;
 mod state;
 #[cfg(test)]

@@ -225,6 +225,26 @@ fn refuses_files_that_others_may_write_and_names_the_way_out() {
     }
 }
 
+/// An exception that somebody puts beside the policy is none (CVE-2024-48921): one file decides.
+#[test]
+fn nothing_beside_the_policy_adds_a_rule() {
+    let node = Node::new();
+    let before = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
+    for name in [
+        "policy.d/exception.toml",
+        "exceptions.toml",
+        "policy.toml.d/1.toml",
+        "policy.local.toml",
+    ] {
+        node.write(name, "version = 1\nunmatched = \"admit\"\n");
+    }
+    let after = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(
+        (&before.policy, &before.fingerprint),
+        (&after.policy, &after.fingerprint)
+    );
+}
+
 #[test]
 fn the_sample_policy_is_valid() {
     let text = include_str!("../../packaging/policy.toml");

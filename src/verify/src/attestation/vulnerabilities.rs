@@ -300,7 +300,7 @@ mod tests {
         );
     }
 
-    /// An empty set is never a good one (CVE-2022-35929).
+    /// An empty set is never a good one (CVE-2022-35929, CVE-2022-35930).
     #[test]
     fn refuses_reports_that_looked_at_nothing() {
         check_report(

@@ -175,4 +175,29 @@ mod tests {
         let decision = policy.decide(&"alpine".parse().unwrap(), &Digest::sha256(b""));
         assert_eq!(decision, Decision::Unmatched(Unmatched::Audit));
     }
+
+    /// Two exceptions that each let a little pass, and together everything (GHSA-gg4x-fgg2-h9w9): what a rule further down
+    /// lets pass adds nothing to the one that decides.
+    #[test]
+    fn exceptions_of_two_rules_never_combine() {
+        let digest = |content: &[u8]| Digest::sha256(content);
+        let rules = format!(
+            r#"
+            unmatched = "deny"
+            [[rule]]
+            name = "strict"
+            images = ["a.example/**"]
+            admit_digests = ["{}"]
+            require = {{ all = ["corp"] }}
+            [[rule]]
+            name = "other"
+            images = ["a.example/x"]
+            admit_digests = ["{}"]
+            "#,
+            digest(b"one"),
+            digest(b"other")
+        );
+        assert_eq!(decide(&rules, "a.example/x", b"one"), "admit strict");
+        assert_eq!(decide(&rules, "a.example/x", b"other"), "require strict 1");
+    }
 }
