@@ -7,9 +7,10 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{NotASignature, Signature, SignatureManifest};
 use assay_verify::limits::MAX_SIGNATURES_MANIFEST_SIZE;
 
+use super::SkipReason;
 use super::candidates::{Candidate, MediaTypeClaim};
 use super::cosign_tags::may_be_malformed;
-use super::{Origin, SkipReason};
+use super::search::Origin;
 use crate::fetch::budget::{Budget, Lease};
 use crate::fetch::count::Purpose;
 use crate::fetch::error::FetchError;

@@ -1,0 +1,512 @@
+//! The search itself: which requests are under way, what each brought, and which come next.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use url::Url;
+
+use assay_verify::descriptor::Descriptor;
+use assay_verify::digest::Digest;
+use assay_verify::evidence::{NotASignature, Signature, SignatureId};
+use assay_verify::limits::{
+    MAX_OPENED_REFERRERS, MAX_REFERRERS, MAX_REFERRERS_PAGES, MAX_REQUESTS_PER_REGISTRY, MAX_SIGNATURES_MANIFEST_SIZE,
+    MAX_VERIFICATION_MEMORY,
+};
+use assay_verify::reference::Repository;
+
+use super::candidates::{CANDIDATE_SIZE, Candidate, Candidates};
+use super::listing::{self, Page};
+use super::opening::{self, Opened, manifest_cost};
+use super::{Batch, CosignTag, Judged, Place, SkipReason, Skipped, SkippedItem, Sought, Summary};
+use crate::fetch::budget::{Budget, Lease};
+use crate::fetch::error::FetchError;
+use crate::fetch::registry::Registry;
+
+/// The share of a verification's memory that manifests leave free for the blobs that they describe.
+const MEMORY_FOR_BLOBS: usize = MAX_VERIFICATION_MEMORY / 2;
+
+/// A place with the registry that serves it.
+pub(super) struct Origin {
+    pub(super) registry: Arc<Registry>,
+    pub(super) repository: Repository,
+    sought: Sought,
+}
+
+/// How far the listing of a place was read.
+#[derive(Default)]
+struct Reading {
+    next_page: Option<Url>,
+    pages: usize,
+}
+
+/// A manifest whose signatures are fetched one after the other, the newest first: cosign appends.
+struct Carrier {
+    origin: usize,
+    opened: Opened,
+    left: Vec<usize>,
+}
+
+/// What came of a request.
+enum Arrival {
+    Listing {
+        origin: usize,
+        listed: Result<(Option<Page>, Option<FetchError>), FetchError>,
+    },
+    NextPage {
+        origin: usize,
+        page: Result<Option<Page>, FetchError>,
+    },
+    Manifest {
+        origin: usize,
+        what: SkippedItem,
+        promised: usize,
+        opened: Result<Option<Opened>, SkipReason>,
+    },
+    Signature {
+        id: SignatureId,
+        promised: usize,
+        manifest: Arc<Lease>,
+        fetched: Result<(Signature, Lease), SkipReason>,
+    },
+}
+
+/// A search for the signatures of one image. Dropping it ends the requests that are under way.
+pub struct Search {
+    origins: Vec<Arc<Origin>>,
+    readings: Vec<Reading>,
+    budget: Budget,
+    candidates: Candidates,
+    /// Pays for the candidates.
+    leases: Vec<Lease>,
+    carriers: VecDeque<Carrier>,
+    in_flight: FuturesUnordered<BoxFuture<'static, Arrival>>,
+    /// The most that the requests under way will take, paid for or not yet.
+    promised: usize,
+    opened_in: HashSet<(usize, Digest)>,
+    begun: HashSet<(usize, SignatureId)>,
+    arrived: HashSet<SignatureId>,
+    listed: usize,
+    opened: usize,
+    fetched: usize,
+    skipped: Vec<Skipped>,
+    incomplete: Option<FetchError>,
+}
+
+impl Search {
+    /// Begins a search. Nothing is sent before the first batch is asked for.
+    pub(in crate::fetch) fn start(
+        places: impl IntoIterator<Item = (Place, Result<Arc<Registry>, FetchError>)>,
+        subject: &Descriptor,
+        budget: Budget,
+    ) -> Self {
+        let mut search = Self {
+            origins: Vec::new(),
+            readings: Vec::new(),
+            budget,
+            candidates: Candidates::default(),
+            leases: Vec::new(),
+            carriers: VecDeque::new(),
+            in_flight: FuturesUnordered::new(),
+            promised: 0,
+            opened_in: HashSet::new(),
+            begun: HashSet::new(),
+            arrived: HashSet::new(),
+            listed: 0,
+            opened: 0,
+            fetched: 0,
+            skipped: Vec::new(),
+            incomplete: None,
+        };
+        for (Place { repository, sought }, registry) in places {
+            match registry {
+                Ok(_) if sought.is_nothing() => {}
+                Ok(registry) => search.ask(
+                    Origin {
+                        registry,
+                        repository,
+                        sought,
+                    },
+                    &subject.digest,
+                ),
+                Err(error) => search.fail(error),
+            }
+        }
+        search
+    }
+
+    /// Asks a place for all that is sought there at once.
+    fn ask(&mut self, origin: Origin, subject: &Digest) {
+        let (number, origin) = (self.origins.len(), Arc::new(origin));
+        self.origins.push(Arc::clone(&origin));
+        self.readings.push(Reading::default());
+        for (tag, sought) in [
+            (CosignTag::Signatures, origin.sought.cosign),
+            (CosignTag::Attestations, origin.sought.attestations),
+        ] {
+            if sought {
+                let tag: Arc<str> = tag.of(subject).into();
+                let promised = manifest_cost(MAX_SIGNATURES_MANIFEST_SIZE);
+                self.promised += promised;
+                let opening = opening::tagged(Arc::clone(&origin), Arc::clone(&tag), self.budget.clone());
+                let arrival = opening.map(move |opened| Arrival::Manifest {
+                    origin: number,
+                    what: SkippedItem::Tag((*tag).into()),
+                    promised,
+                    opened,
+                });
+                self.in_flight.push(arrival.boxed());
+            }
+        }
+        let (subject, budget) = (subject.clone(), self.budget.clone());
+        let listing = async move {
+            let listed = listing::list(&origin.registry, &origin.repository, &subject, &budget).await;
+            Arrival::Listing { origin: number, listed }
+        };
+        self.in_flight.push(listing.boxed());
+    }
+
+    /// Goes on until at least one signature arrived, and gives those that did. `None` when there is nothing left to open:
+    /// [`Search::finish`] says whether that was all.
+    ///
+    /// What was judged before is not fetched.
+    pub async fn next_batch(&mut self, judged: &Judged) -> Option<Batch> {
+        loop {
+            self.send_out(judged);
+            let mut arrived = Some(self.in_flight.next().await?);
+            let mut batch = Batch::default();
+            while let Some(arrival) = arrived {
+                self.take(arrival, &mut batch);
+                // What else is here already comes along; what is under way goes on.
+                arrived = self.in_flight.next().now_or_never().flatten();
+            }
+            if !batch.signatures.is_empty() {
+                return Some(batch);
+            }
+        }
+    }
+
+    /// Ends the search and says what it came to.
+    pub fn finish(mut self) -> Summary {
+        let unread = self.readings.iter().any(|reading| reading.next_page.is_some());
+        let left = unread || !self.candidates.is_empty() || !self.carriers.is_empty();
+        if left
+            && (self.opened >= MAX_OPENED_REFERRERS || self.fetched >= MAX_OPENED_REFERRERS)
+            && let Some(origin) = self.origins.first()
+        {
+            let registry = origin.registry.name.clone();
+            self.fail(FetchError::TooManyOpened { registry });
+        }
+        Summary {
+            listed: self.listed,
+            opened: self.opened,
+            skipped: self.skipped,
+            incomplete: self.incomplete,
+        }
+    }
+
+    /// Keeps as many requests under way as one registry has slots for, and no more bytes than the verification may hold.
+    fn send_out(&mut self, judged: &Judged) {
+        while self.in_flight.len() < MAX_REQUESTS_PER_REGISTRY {
+            match self.next_request(judged) {
+                Some(request) => self.in_flight.push(request),
+                None => return,
+            }
+        }
+    }
+
+    /// The next request: for a signature's blob, which may end the search; for a referrer that looks like a signature; for
+    /// the rest of the listing, when nothing else is under way that may end the search; for any other referrer.
+    fn next_request(&mut self, judged: &Judged) -> Option<BoxFuture<'static, Arrival>> {
+        while let Some(mut carrier) = self.carriers.pop_front() {
+            let Some(&position) = carrier.left.last() else {
+                continue;
+            };
+            if self.fetched >= MAX_OPENED_REFERRERS {
+                self.carriers.push_front(carrier);
+                return None;
+            }
+            let id = SignatureId {
+                manifest: carrier.opened.manifest.digest().clone(),
+                position,
+            };
+            let known = judged.knows(&id) || self.arrived.contains(&id);
+            if known || self.begun.contains(&(carrier.origin, id.clone())) {
+                carrier.left.pop();
+                self.carriers.push_front(carrier);
+                continue;
+            }
+            let layer = carrier.opened.manifest.layers().get(position);
+            let size = layer.map_or(0, |layer| usize::try_from(layer.descriptor.size).unwrap_or(usize::MAX));
+            if !self.has_room(size) {
+                self.carriers.push_front(carrier);
+                return None;
+            }
+            carrier.left.pop();
+            let request = self.fetch(&carrier, id, size);
+            // One of each in turn: many signatures in one manifest keep those of others waiting for one of them only.
+            self.carriers.push_back(carrier);
+            return request;
+        }
+        loop {
+            let likely = self.candidates.likely();
+            let candidate = match likely {
+                Some(candidate) => Some(candidate),
+                None => match self.readings.iter().position(|reading| reading.next_page.is_some()) {
+                    // Likely signatures that are under way may end the search before the listing goes on.
+                    Some(_) if !self.in_flight.is_empty() => return None,
+                    Some(origin) => match self.turn_page(origin) {
+                        Some(request) => return Some(request),
+                        None => continue,
+                    },
+                    None => self.candidates.any(),
+                },
+            }?;
+            if self.opened >= MAX_OPENED_REFERRERS
+                || !self.has_room(manifest_cost(candidate.limit()) + MEMORY_FOR_BLOBS)
+            {
+                self.candidates.put_back(candidate);
+                return None;
+            }
+            let name = (candidate.origin, candidate.digest.clone());
+            if !judged.knows_all_of(&candidate.digest) && self.opened_in.insert(name) {
+                return self.open(candidate);
+            }
+        }
+    }
+
+    /// Whether so many bytes will find their memory. What is under way is counted whole, so that requests which hold a part
+    /// of what they need never wait for each other. One alone may always try.
+    fn has_room(&self, bytes: usize) -> bool {
+        self.in_flight.is_empty() || self.promised.saturating_add(bytes) <= self.budget.available()
+    }
+
+    fn open(&mut self, candidate: Candidate) -> Option<BoxFuture<'static, Arrival>> {
+        let origin = Arc::clone(self.origins.get(candidate.origin)?);
+        let promised = manifest_cost(candidate.limit());
+        self.opened += 1;
+        self.promised += promised;
+        let candidate = Arc::new(candidate);
+        let opening = opening::referrer(origin, Arc::clone(&candidate), self.budget.clone());
+        let arrival = opening.map(move |opened| Arrival::Manifest {
+            origin: candidate.origin,
+            what: SkippedItem::Manifest(candidate.digest.clone()),
+            promised,
+            opened: opened.map(Some),
+        });
+        Some(arrival.boxed())
+    }
+
+    fn fetch(&mut self, carrier: &Carrier, id: SignatureId, size: usize) -> Option<BoxFuture<'static, Arrival>> {
+        let origin = Arc::clone(self.origins.get(carrier.origin)?);
+        let manifest = Arc::clone(&carrier.opened.lease);
+        self.fetched += 1;
+        self.promised += size;
+        self.begun.insert((carrier.origin, id.clone()));
+        let (carried, budget) = (Arc::clone(&carrier.opened.manifest), self.budget.clone());
+        let fetching = opening::signature(origin, carried, id.position, budget);
+        let arrival = fetching.map(move |fetched| Arrival::Signature {
+            id,
+            promised: size,
+            manifest,
+            fetched,
+        });
+        Some(arrival.boxed())
+    }
+
+    /// Asks for the next page of a listing.
+    fn turn_page(&mut self, number: usize) -> Option<BoxFuture<'static, Arrival>> {
+        let origin = Arc::clone(self.origins.get(number)?);
+        let reading = self.readings.get_mut(number)?;
+        let url = reading.next_page.take()?;
+        if reading.pages >= MAX_REFERRERS_PAGES {
+            self.fail(FetchError::TooManyPages {
+                registry: origin.registry.name.clone(),
+            });
+            return None;
+        }
+        let budget = self.budget.clone();
+        let turning = async move {
+            let page = listing::page(&origin.registry, &origin.repository, url, &budget).await;
+            Arrival::NextPage { origin: number, page }
+        };
+        Some(turning.boxed())
+    }
+
+    fn take(&mut self, arrival: Arrival, batch: &mut Batch) {
+        match arrival {
+            Arrival::Listing { origin, listed } => match listed {
+                Ok((page, unanswered)) => {
+                    if let Some(error) = unanswered {
+                        self.fail(error);
+                    }
+                    if let Some(page) = page {
+                        self.keep(origin, page);
+                    }
+                }
+                Err(error) => self.fail(error),
+            },
+            Arrival::NextPage { origin, page } => match page {
+                Ok(Some(page)) => self.keep(origin, page),
+                // The registry itself named this page.
+                Ok(None) => {
+                    if let Some(origin) = self.origins.get(origin) {
+                        let registry = origin.registry.name.clone();
+                        self.fail(FetchError::Missing {
+                            registry,
+                            what: "next page of the listing that it names".into(),
+                        });
+                    }
+                }
+                Err(error) => self.fail(error),
+            },
+            Arrival::Manifest {
+                origin,
+                what,
+                promised,
+                opened,
+            } => {
+                self.promised -= promised;
+                match opened {
+                    Ok(Some(opened)) => self.carry(origin, opened),
+                    Ok(None) => {}
+                    Err(reason) => self.skip_manifest(origin, what, reason),
+                }
+            }
+            Arrival::Signature {
+                id,
+                promised,
+                manifest,
+                fetched,
+            } => {
+                self.promised -= promised;
+                match fetched {
+                    Ok((signature, lease)) => {
+                        if self.arrived.insert(id) {
+                            batch.signatures.push(signature);
+                            batch.leases.push(lease);
+                            batch.manifests.push(manifest);
+                        }
+                    }
+                    Err(reason) => self.skip(skipped_signature(id, reason)),
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, number: usize, page: Page) {
+        let (Some(origin), Some(reading)) = (self.origins.get(number), self.readings.get_mut(number)) else {
+            return;
+        };
+        let (registry, sought) = (origin.registry.name.clone(), origin.sought);
+        reading.pages += 1;
+        reading.next_page = page.next;
+        let mut failed = page.broken;
+        let mut lease = page.lease;
+        let mut kept = 0;
+        for entry in page.entries {
+            if self.listed >= MAX_REFERRERS {
+                reading.next_page = None;
+                failed.get_or_insert(FetchError::TooManyReferrers { registry });
+                break;
+            }
+            self.listed += 1;
+            kept += 1;
+            self.candidates.push(number, sought, entry);
+        }
+        lease.shrink_to(kept * CANDIDATE_SIZE);
+        self.leases.push(lease);
+        if let Some(error) = failed {
+            self.fail(error);
+        }
+    }
+
+    /// Queues the signatures of a manifest that may be of use.
+    fn carry(&mut self, number: usize, opened: Opened) {
+        let Some(sought) = self.origins.get(number).map(|origin| origin.sought) else {
+            return;
+        };
+        let manifest = &opened.manifest;
+        // A tag may point at what was listed, too.
+        self.opened_in.insert((number, manifest.digest().clone()));
+        let mut left = Vec::new();
+        let mut unsought = None;
+        let mut skipped = Vec::new();
+        for (position, layer) in manifest.layers().iter().enumerate() {
+            let limit = layer.format.max_size();
+            if !sought.includes(layer.format) {
+                unsought = Some(layer.format);
+            } else if layer.descriptor.size > limit as u64 {
+                let id = SignatureId {
+                    manifest: manifest.digest().clone(),
+                    position,
+                };
+                let size = layer.descriptor.size;
+                skipped.push(skipped_signature(
+                    id,
+                    NotASignature::EnvelopeTooLarge { size, limit }.into(),
+                ));
+            } else {
+                left.push(position);
+            }
+        }
+        if let Some(format) = unsought {
+            skipped.push(Skipped {
+                what: SkippedItem::Manifest(manifest.digest().clone()),
+                reason: SkipReason::NotSought(format),
+            });
+        }
+        if !left.is_empty() {
+            self.carriers.push_back(Carrier {
+                origin: number,
+                opened,
+                left,
+            });
+        }
+        for skipped in skipped {
+            self.skip(skipped);
+        }
+    }
+
+    fn skip_manifest(&mut self, number: usize, what: SkippedItem, reason: SkipReason) {
+        // More signatures than are looked at, or a tag's manifest larger than is read: there may be a good one among them.
+        let cut = matches!(
+            (&what, &reason),
+            (_, SkipReason::NotASignature(NotASignature::TooManyLayers(_)))
+                | (
+                    SkippedItem::Tag(_),
+                    SkipReason::NotASignature(NotASignature::ManifestTooLarge(_))
+                )
+        );
+        if cut && let Some(origin) = self.origins.get(number) {
+            let registry = origin.registry.name.clone();
+            self.fail(FetchError::TooManySignatures {
+                registry,
+                what: what.to_string().into(),
+            });
+        }
+        self.skip(Skipped { what, reason });
+    }
+
+    fn skip(&mut self, skipped: Skipped) {
+        if let SkipReason::Fetch(error) = &skipped.reason {
+            self.fail(error.clone());
+        }
+        if self.skipped.len() < MAX_OPENED_REFERRERS {
+            self.skipped.push(skipped);
+        }
+    }
+
+    fn fail(&mut self, error: FetchError) {
+        self.incomplete.get_or_insert(error);
+    }
+}
+
+fn skipped_signature(id: SignatureId, reason: SkipReason) -> Skipped {
+    Skipped {
+        what: SkippedItem::Signature(id),
+        reason,
+    }
+}
