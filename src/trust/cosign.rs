@@ -14,6 +14,7 @@ use assay_verify::policy::cosign::{AnchorsDocument, CosignDocument, FileName, Ro
 use assay_verify::policy::{AuthorityDocument, AuthorityName};
 use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
 use assay_verify::sigstore::key::VerificationKey;
+use assay_verify::sigstore::second_opinion::SecondOpinion;
 use assay_verify::sigstore::trusted_root::{Coverage, Parts, Role, TrustedRoot};
 use assay_verify::x509::certificate::Certificate;
 
@@ -43,6 +44,14 @@ impl RootSource {
             Self::File(_) => "put the current trusted root into this file",
         }
     }
+}
+
+/// A trusted root that was read.
+#[derive(Clone, Default)]
+pub(super) struct ReadRoot {
+    root: Arc<TrustedRoot>,
+    /// Another implementation with the same root, where it came as a file of its own format.
+    second_opinion: Option<Arc<SecondOpinion>>,
 }
 
 /// Where in the policy an authority stands.
@@ -86,7 +95,7 @@ impl Loader {
                 let keys = self.read_all(files, |loader, file| loader.read_key(&owner, file));
                 let root = match root {
                     Some(root) => self.read_root(&owner, root),
-                    None => Some(Arc::default()),
+                    None => Some(ReadRoot::default()),
                 };
                 (keys.map(Signers::Keys), root)
             }
@@ -100,7 +109,8 @@ impl Loader {
                 (Some(Signers::Identities(identities.clone())), root)
             }
         };
-        let (signers, root) = (signers?, root?);
+        let (signers, read) = (signers?, root?);
+        let root = read.root;
         let evidence = match cosign.required_evidence(&root) {
             Ok(evidence) => evidence,
             Err(error) => {
@@ -119,6 +129,7 @@ impl Loader {
         Some(Authority {
             signers,
             root,
+            second_opinion: read.second_opinion,
             evidence,
             annotations: cosign.annotations.clone(),
             accept_dsse_v0_0_2: cosign.accept_dsse_v0_0_2,
@@ -174,7 +185,7 @@ impl Loader {
         owner: &Owner<'_>,
         anchors: &[FileName],
         intermediates: &[FileName],
-    ) -> Option<Arc<TrustedRoot>> {
+    ) -> Option<ReadRoot> {
         let anchors = self.read_all(anchors, |loader, file| {
             loader.read_certificates(owner, file, "authority")
         });
@@ -187,7 +198,10 @@ impl Loader {
             ..Parts::default()
         };
         match TrustedRoot::from_parts(parts) {
-            Ok(root) => Some(Arc::new(root)),
+            Ok(root) => Some(ReadRoot {
+                root: Arc::new(root),
+                second_opinion: None,
+            }),
             Err(error) => {
                 let help = "ca has the certificates that are trusted, intermediates what they issued";
                 self.diagnostics.push(owner.error(error.to_string()).with_help(help));
@@ -219,7 +233,7 @@ impl Loader {
     }
 
     /// Reads a trusted root once, however many authorities name it.
-    fn read_root(&mut self, owner: &Owner<'_>, root: &RootName) -> Option<Arc<TrustedRoot>> {
+    fn read_root(&mut self, owner: &Owner<'_>, root: &RootName) -> Option<ReadRoot> {
         let source = match root {
             RootName::Shipped(root) => RootSource::Shipped(*root),
             RootName::File(file) => RootSource::File(self.base.join(file.as_str())),
@@ -239,7 +253,10 @@ impl Loader {
             }
         };
         let read = content.and_then(|content| match TrustedRoot::parse(&content) {
-            Ok(root) => Some(Arc::new(root)),
+            Ok(root) => Some(ReadRoot {
+                root: Arc::new(root),
+                second_opinion: Some(Arc::new(SecondOpinion::new(&content))),
+            }),
             Err(error) => {
                 let help = format!("expected a trusted_root.json of sigstore; {}", owner.needed());
                 self.diagnostics
@@ -247,8 +264,8 @@ impl Loader {
                 None
             }
         });
-        if let Some(root) = &read {
-            self.warn_of_end(owner, &source, root);
+        if let Some(read) = &read {
+            self.warn_of_end(owner, &source, &read.root);
         }
         self.roots.insert(source, read.clone());
         read

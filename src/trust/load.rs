@@ -16,11 +16,10 @@ use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::{TrustStore, TrustStores};
 use assay_verify::policy::{AuthorityDocument, AuthorityName, AuthoritySource, Policy};
 use assay_verify::sigstore::authority::Authority;
-use assay_verify::sigstore::trusted_root::TrustedRoot;
 use assay_verify::untrusted::Untrusted;
 use assay_verify::x509::revocation::LocalRevocation;
 
-use super::cosign::RootSource;
+use super::cosign::{ReadRoot, RootSource};
 use super::files::{FileError, TrustedFiles};
 use super::snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
 
@@ -154,7 +153,7 @@ pub(super) struct Loader {
     /// Every store that was read, or could not be, by its folder: authorities share stores, and their problems.
     stores: BTreeMap<(PathBuf, Links), Option<Arc<TrustStore>>>,
     /// Every trusted root that was read, or could not be.
-    pub(super) roots: BTreeMap<RootSource, Option<Arc<TrustedRoot>>>,
+    pub(super) roots: BTreeMap<RootSource, Option<ReadRoot>>,
     pub(super) watched: BTreeSet<PathBuf>,
 }
 

@@ -4,7 +4,7 @@
 mod cosign;
 mod files;
 mod load;
-mod shipped;
+pub(crate) mod shipped;
 mod snapshot;
 mod state;
 #[cfg(test)]

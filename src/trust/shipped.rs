@@ -3,15 +3,15 @@
 use assay_verify::policy::cosign::ShippedRoot;
 
 /// A trusted root of `packaging/sigstore/`.
-pub(super) struct Shipped {
+pub(crate) struct Shipped {
     /// The `trusted_root.json`.
-    pub(super) json: &'static [u8],
+    pub(crate) json: &'static [u8],
     /// The day on which it was the current one.
-    pub(super) date: &'static str,
+    pub(crate) date: &'static str,
 }
 
 /// The root of a name.
-pub(super) fn shipped(root: ShippedRoot) -> Shipped {
+pub(crate) fn shipped(root: ShippedRoot) -> Shipped {
     match root {
         ShippedRoot::GitHub => Shipped {
             json: include_bytes!("../../packaging/sigstore/github.json"),
