@@ -14,27 +14,26 @@ use assay_verify::sigstore::statement::COSIGN_SIGNATURE;
 use assay_verify::sigstore::{bundle, simple_signing};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use p256::ecdsa::signature::Signer as _;
-use p256::ecdsa::{DerSignature, SigningKey};
-use p256::pkcs8::EncodePublicKey as _;
+use rcgen::{KeyPair, PublicKeyData as _, SigningKey as _};
 
 use crate::judged::{self, Terms, Who};
 
 /// A key, and an image that it signs.
 struct Lab {
-    key: SigningKey,
+    key: KeyPair,
     terms: Terms,
     image: Descriptor,
 }
 
 impl Lab {
     fn new() -> Self {
-        let key = SigningKey::from_slice(&[7; 32]).unwrap();
-        let spki = key.verifying_key().to_public_key_der().unwrap();
+        // P-256 with SHA-256, as cosign's own keys.
+        let key = KeyPair::generate().unwrap();
+        let spki = key.subject_public_key_info();
         Self {
             key,
             terms: Terms {
-                who: Who::Key(VerificationKey::from_spki(spki.as_bytes()).unwrap()),
+                who: Who::Key(VerificationKey::from_spki(&spki).unwrap()),
                 root: None,
                 evidence: RequiredEvidence::default(),
                 annotations: BTreeMap::new(),
@@ -48,8 +47,7 @@ impl Lab {
     }
 
     fn sign(&self, message: &[u8]) -> String {
-        let signature: DerSignature = self.key.sign(message);
-        STANDARD.encode(signature.as_bytes())
+        STANDARD.encode(self.key.sign(message).unwrap())
     }
 
     /// The payload of a v2 signature of the image.
