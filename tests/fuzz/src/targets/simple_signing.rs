@@ -50,9 +50,7 @@ pub const TARGET: Target = Target {
 };
 
 fn seeds() -> Vec<Vec<u8>> {
-    let mut seeds = seeds::sigstore_files("generated/layouts", |_, content| {
-        content.starts_with(b"{\"critical\"")
-    });
+    let mut seeds = seeds::sigstore_files("generated/layouts", |_, content| content.starts_with(b"{\"critical\""));
     let manifests = seeds::files("../sigstore", |_, content| {
         content.windows(28).any(|part| part == b"dev.cosignproject.cosign/sig")
     });
