@@ -23,4 +23,5 @@ targets! {
     bundle certificate checkpoint cose crl descriptor digest distinguished_name dsse fulcio identities jws
     log_entry manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference simple_signing
     statement timestamp trust_policy trust_store trusted_root untrusted
+    cel certificate cose crl descriptor digest distinguished_name identities jws manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference timestamp trust_policy trust_store untrusted
 }

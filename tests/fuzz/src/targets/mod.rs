@@ -1,6 +1,7 @@
 //! The targets.
 
 pub mod bundle;
+pub mod cel;
 pub mod certificate;
 pub mod checkpoint;
 pub mod cose;
@@ -35,6 +36,8 @@ use crate::Target;
 /// All of them.
 pub const ALL: &[&Target] = &[
     &bundle::TARGET,
+pub const ALL: [&Target; 21] = [
+    &cel::TARGET,
     &certificate::TARGET,
     &checkpoint::TARGET,
     &cose::TARGET,

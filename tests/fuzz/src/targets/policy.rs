@@ -19,6 +19,28 @@ verify_timestamp = "afterCertExpiry"
 [authority.folder]
 type = "notation"
 config = "/etc/notation"
+[authority.key]
+type = "cosign"
+keys = ["keys/a.pub"]
+trusted_root = "sigstore/root.json"
+transparency_log = 1
+annotations = { env = "prod" }
+repository = "registry.corp.example/signatures"
+accept_dsse_v0_0_2 = true
+[authority.keyless]
+type = "cosign"
+trusted_root = "github"
+identities = [{ issuer = "https://idp.example", subject_regex = "https://github\\.com/corp/.+", source_repository = "https://github.com/corp/app" }]
+timestamps = 1
+[authority.own]
+type = "cosign"
+ca = ["ca.pem"]
+intermediates = ["i.pem"]
+identities = [{ issuer_regex = ".+", subject = "a" }]
+[[rule]]
+name = "attested"
+images = ["registry.corp.example/attested/**"]
+require_attestations = [{ type = "vuln", authority = "key", max_severity = "low", max_age = "24h" }, { type = "slsaprovenance1", authority = "keyless", builder = "b", source_ref_regex = "refs/.+", equals = { "predicate.a.0" = 1 }, cel = "predicate.l.all(x, x == 'a')" }, { type = "spdx", authority = "own", format = "spdx" }]
 [[rule]]
 name = "node essentials"
 images = ["registry.k8s.io/pause"]
@@ -82,6 +104,12 @@ pub const TARGET: Target = Target {
         b"\x7f",
         b"\"**\",",
         b"[a.",
+        b"keys = [\"a\"]\n",
+        b"identities = [{",
+        b"_regex = \"(\"",
+        b"trusted_root = \"github\"\n",
+        b"cel = \"\"",
+        b"require_attestations = [",
     ],
     check,
     inputs: 2_500,
