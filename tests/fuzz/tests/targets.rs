@@ -20,8 +20,7 @@ macro_rules! targets {
 }
 
 targets! {
-    bundle certificate checkpoint cose crl descriptor digest distinguished_name dsse fulcio identities jws
+    bundle cel certificate checkpoint cose crl descriptor digest distinguished_name dsse fulcio identities jws
     log_entry manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference simple_signing
     statement timestamp trust_policy trust_store trusted_root untrusted
-    cel certificate cose crl descriptor digest distinguished_name identities jws manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference timestamp trust_policy trust_store untrusted
 }

@@ -36,7 +36,6 @@ use crate::Target;
 /// All of them.
 pub const ALL: &[&Target] = &[
     &bundle::TARGET,
-pub const ALL: [&Target; 21] = [
     &cel::TARGET,
     &certificate::TARGET,
     &checkpoint::TARGET,
