@@ -2,6 +2,9 @@
 //!
 //! Unknown fields are refused, as sigstore-go refuses them: a field that a later version adds may take away from what the
 //! others say.
+//!
+//! `sigstore-types` parses bundles for the second opinion only. It has no bounds, passes over unknown fields, takes the first
+//! of two contents, and refuses a bundle whole for a log entry of a kind that it does not know.
 
 use thiserror::Error;
 

@@ -365,4 +365,153 @@ mod tests {
             assert_eq!(is_known_signature(kind, hash, content), known, "{kind} {hash:?}");
         }
     }
+
+    const LOG: &[u8] = b"log";
+
+    /// With a root that has nothing but the log.
+    fn second() -> SecondOpinion {
+        let root = br#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
+        let mut second = SecondOpinion::new(root);
+        assert_eq!(second.unusable(), None);
+        second.logs.push(LOG.into());
+        second
+    }
+
+    fn entry(kind: &str, version: &str) -> LogEntry {
+        LogEntry {
+            log_id: LOG.into(),
+            log_index: 0,
+            integrated_time: Some(Timestamp::UNIX_EPOCH),
+            kind: Some((kind.into(), version.into())),
+            promise: Some((*b"promise").into()),
+            proof: None,
+            body: (*b"body").into(),
+        }
+    }
+
+    /// An envelope by the holder of a certificate, logged and timestamped.
+    fn material() -> Material {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let leaf = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        Material {
+            format: Format::Bundle(BundleVersion::V0_3),
+            content: Content::Dsse {
+                payload_type: "t".into(),
+                payload: (*b"p").into(),
+                signature: (*b"s").into(),
+                envelope: None,
+            },
+            signer: ClaimedSigner::Certificate {
+                leaf: Certificate::from_der(leaf.der()).unwrap(),
+                intermediates: Vec::new(),
+            },
+            log_entries: vec![entry("dsse", "0.0.1")],
+            timestamps: vec![(*b"timestamp").into()],
+        }
+    }
+
+    #[track_caller]
+    fn check(shape: Option<&'static str>, change: impl FnOnce(&mut Material, &mut SecondOpinion)) {
+        let (mut material, mut second) = (material(), second());
+        change(&mut material, &mut second);
+        let digest = Digest::sha256(b"image");
+        let asked = Asked {
+            artifact: Artifact::Digest(&digest),
+            key: None,
+            hash: Hash::Sha256,
+            log: true,
+            signed_certificate_timestamp: true,
+        };
+        assert_eq!(second.unknown_shape(&material, &asked), shape);
+    }
+
+    #[test]
+    fn is_asked_about_what_it_knows_alone() {
+        check(None, |_, _| {});
+        check(None, |material, _| material.timestamps.clear());
+        check(None, |material, _| material.log_entries.clear());
+        check(Some("a signature that is no bundle"), |material, _| {
+            material.format = Format::Layer
+        });
+        check(Some("the key of a certificate authority"), |_, second| {
+            second.knows_certificate_authorities = false;
+        });
+        check(Some("the chain of a timestamp authority"), |_, second| {
+            second.knows_timestamp_authorities = false;
+        });
+        check(Some("version 0.1 without a log entry"), |material, _| {
+            material.format = Format::Bundle(BundleVersion::V0_1);
+            material.log_entries.clear();
+        });
+        for (kind, version) in [
+            ("intoto", "0.0.1"),
+            ("dsse", "0.0.2"),
+            ("rekord", "0.0.1"),
+            ("hashedrekord", "0.0.3"),
+        ] {
+            check(Some("the kind of a log entry"), |material, _| {
+                material.log_entries.push(entry(kind, version));
+            });
+        }
+        check(Some("an entry of an unknown log"), |material, _| {
+            material.log_entries.push(LogEntry {
+                log_id: (*b"other").into(),
+                ..entry("dsse", "0.0.1")
+            });
+        });
+        check(Some("several timestamps"), |material, _| {
+            material.timestamps.push((*b"other").into())
+        });
+        check(Some("the encoding of a timestamp"), |material, _| {
+            material.timestamps = vec![(*b"\x30\x80").into()];
+        });
+        check(Some("a bundle with neither log entry nor timestamp"), |material, _| {
+            material.timestamps.clear();
+            material.log_entries.clear();
+        });
+        let unpromised: [fn(&mut LogEntry); 2] = [|entry| entry.promise = None, |entry| entry.integrated_time = None];
+        for change in unpromised {
+            check(Some("a certificate without a verified time"), |material, _| {
+                material.timestamps.clear();
+                material.log_entries.iter_mut().for_each(change);
+            });
+        }
+    }
+
+    #[test]
+    fn is_asked_about_keys_and_digests_that_it_knows_alone() {
+        let spki = rcgen::PublicKeyData::subject_public_key_info(&rcgen::KeyPair::generate().unwrap());
+        let key = VerificationKey::from_spki(&spki).unwrap();
+        let (sha256, sha512) = (Digest::sha256(b"image"), Digest::of(Algorithm::Sha512, b"image"));
+        let asked = |digest, key, hash| Asked {
+            artifact: Artifact::Digest(digest),
+            key,
+            hash,
+            log: true,
+            signed_certificate_timestamp: true,
+        };
+        let by_certificate = material();
+        let mut by_key = material();
+        by_key.signer = ClaimedSigner::Key { hint: None };
+        for (material, asked, shape) in [
+            (&by_key, asked(&sha256, Some(&key), Hash::Sha256), None),
+            (
+                &by_key,
+                asked(&sha256, Some(&key), Hash::Sha512),
+                Some("the algorithm of the signature"),
+            ),
+            (
+                &by_certificate,
+                asked(&sha512, None, Hash::Sha256),
+                Some("an image by another digest than sha256"),
+            ),
+            (
+                &by_certificate,
+                asked(&sha256, Some(&key), Hash::Sha256),
+                Some("a certificate, verified by its key alone"),
+            ),
+        ] {
+            assert_eq!(second().unknown_shape(material, &asked), shape);
+        }
+    }
 }

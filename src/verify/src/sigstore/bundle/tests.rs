@@ -355,6 +355,7 @@ fn takes_the_digest_of_a_message_by_the_length_of_its_hash() {
     }
 }
 
+/// TOB-SIGSTORE-9.
 #[test]
 fn refuses_an_envelope_without_exactly_one_signature() {
     for (signatures, count) in [(json!([]), 0), (json!([{"sig": "AA=="}, {"sig": "AA=="}]), 2)] {
@@ -363,6 +364,7 @@ fn refuses_an_envelope_without_exactly_one_signature() {
     }
 }
 
+/// CVE-2024-45395: sigstore-go verified as many entries as a bundle had.
 #[test]
 fn stops_at_the_limits() {
     let timestamp = json!({"signedTimestamp": "FFFF"});
