@@ -434,3 +434,7 @@ pub const MAX_EXPRESSION_VALUES: usize = 65_536;
 /// How long before nobody of a trusted root can vouch for new signatures a policy's load says so. Operators announce new
 /// keys months ahead; a month is time to roll them out.
 pub const TRUSTED_ROOT_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Timestamps of one signature that may not hold before it is given up. A stranger's tokens cost up to
+/// [`MAX_TIMESTAMP_VERIFICATIONS`] each, and nothing that is signed for real comes with several bad ones.
+pub const MAX_REFUSED_TIMESTAMPS: usize = 4;

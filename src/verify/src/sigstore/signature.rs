@@ -29,7 +29,7 @@ use crate::crypto::Hash;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, hex};
 use crate::evidence::{Signature, SignatureFormat, SignatureId};
-use crate::limits::{MAX_CLOCK_SKEW, MAX_LOG_ENTRIES, MAX_TIMESTAMPS};
+use crate::limits::{MAX_CLOCK_SKEW, MAX_LOG_ENTRIES, MAX_REFUSED_TIMESTAMPS, MAX_TIMESTAMPS};
 use crate::notation::steps::Interval;
 use crate::policy::Conditions;
 use crate::timestamp::TimestampError;
@@ -284,21 +284,21 @@ impl Failure {
     /// The stable code.
     pub const fn code(&self) -> Code {
         match self {
-            Self::Bundle(_)
-            | Self::SimpleSigning(_)
-            | Self::Statement(_)
-            | Self::BadSignature
-            | Self::SecondOpinion(_) => Code::SignatureInvalid,
+            Self::Bundle(error) => error.code(),
+            Self::SimpleSigning(error) => error.code(),
+            Self::Statement(error) => error.code(),
+            Self::BadSignature | Self::SecondOpinion(_) => Code::SignatureInvalid,
             // No signature by the authority: something else is attached to the image.
             Self::NotASignature(_) | Self::OtherKind(_) | Self::PayloadType(_) => Code::Unsigned,
             Self::OtherPredicate { .. } => Code::AttestationMissing,
             Self::OtherSubject { .. } => Code::SubjectMismatch,
             Self::NoKey(_) | Self::NoCertificate => Code::UntrustedSigner,
-            Self::Log(_) | Self::DuplicateEntry(_) => Code::LogEntryInvalid,
+            Self::Log(error) => error.code(),
+            Self::DuplicateEntry(_) => Code::LogEntryInvalid,
             Self::TooMany { .. } => Code::LimitExceeded,
             Self::Future { .. } => Code::TimestampInvalid,
             Self::Certificate(error) => error.code(),
-            Self::ScTimestamp(_) => Code::UntrustedSigner,
+            Self::ScTimestamp(error) => error.code(),
             Self::TooFew { code, .. } => *code,
             Self::NoVerifiedTime { .. } => Code::TimestampRequired,
             Self::OtherIdentity(_) => Code::IdentityMismatch,
@@ -418,7 +418,8 @@ impl fmt::Display for Witness {
 /// The artifact that the payload names is the one that is asked for.
 #[derive(Clone, Debug)]
 struct SubjectMatch {
-    annotations: Vec<(Box<str>, Box<str>)>,
+    /// The annotations of each subject that is the artifact: one of them has to have all that are asked for.
+    annotations: Vec<Vec<(Box<str>, Box<str>)>>,
 }
 
 /// The signature verifies with this key or certificate.
@@ -696,7 +697,7 @@ fn subject(material: &Material, claimed: &Claimed, asked: &Asked<'_>) -> Result<
                 });
             }
             Ok(SubjectMatch {
-                annotations: payload.annotations,
+                annotations: vec![payload.annotations],
             })
         }
         // A digest in the bundle is a hint, which must not lie; the signature itself is over the file.
@@ -716,20 +717,22 @@ fn subject(material: &Material, claimed: &Claimed, asked: &Asked<'_>) -> Result<
             }
         }
         (Claimed::Statement(statement), _, artifact) => {
-            let (matches, expected) = match artifact {
-                Artifact::Image(image) => (statement.subject(&image.digest), image.digest.to_string()),
-                Artifact::Blob(digests) => (
-                    digests.iter().find_map(|known| statement.subject(&known.digest()?)),
-                    "the file".to_owned(),
-                ),
+            let digests: Vec<Digest> = match artifact {
+                Artifact::Image(image) => vec![image.digest.clone()],
+                Artifact::Blob(digests) => digests.iter().filter_map(FileDigest::digest).collect(),
             };
-            let subject = matches.ok_or_else(|| Failure::OtherSubject {
-                found: subjects(statement).into(),
-                expected,
-            })?;
-            Ok(SubjectMatch {
-                annotations: subject.annotations.clone(),
-            })
+            let matches = digests.iter().flat_map(|digest| statement.subjects_with(digest));
+            let annotations: Vec<_> = matches.map(|subject| subject.annotations.clone()).collect();
+            if annotations.is_empty() {
+                return Err(Failure::OtherSubject {
+                    found: subjects(statement).into(),
+                    expected: match artifact {
+                        Artifact::Image(image) => image.digest.to_string(),
+                        Artifact::Blob(_) => "the file".to_owned(),
+                    },
+                });
+            }
+            Ok(SubjectMatch { annotations })
         }
         (Claimed::Artifact, ..) => Err(Failure::OtherKind("something else")),
     }
@@ -889,6 +892,7 @@ fn timestamps(material: &Material, asked: &Asked<'_>) -> Result<Timestamps, Fail
         certificates: Vec::new(),
         first_error: None,
     };
+    let mut refused = 0;
     for token in &material.timestamps {
         match timestamp::verify(token, message, &asked.authority.root.timestamp_authorities) {
             Ok(verified) => {
@@ -900,8 +904,16 @@ fn timestamps(material: &Material, asked: &Asked<'_>) -> Result<Timestamps, Fail
                 found.certificates.extend(verified.chain);
             }
             Err(error) => {
+                refused += 1;
                 found.first_error.get_or_insert(error);
             }
+        }
+        if refused > MAX_REFUSED_TIMESTAMPS {
+            return Err(Failure::TooMany {
+                what: "timestamps that do not hold",
+                count: refused,
+                limit: MAX_REFUSED_TIMESTAMPS,
+            });
         }
     }
     Ok(found)
@@ -1053,13 +1065,16 @@ fn annotations(subject: &SubjectMatch, asked: &Asked<'_>) -> Result<Annotated, F
     if matches!(asked.purpose, Purpose::Attestation { .. }) {
         return Ok(Annotated);
     }
-    for (key, value) in asked.authority.annotations.iter().chain(&asked.conditions.annotations) {
-        if !subject.annotations.iter().any(|(has, is)| has == key && is == value) {
-            return Err(Failure::Annotation {
-                key: key.as_ref().into(),
-                value: value.as_ref().into(),
-            });
-        }
+    let lacks = |has: &Vec<(Box<str>, Box<str>)>| {
+        let mut wanted = asked.authority.annotations.iter().chain(&asked.conditions.annotations);
+        wanted.find(|(key, value)| !has.iter().any(|(known, is)| known == *key && is == *value))
+    };
+    let lacking: Vec<_> = subject.annotations.iter().map(lacks).collect();
+    if let Some(Some((key, value))) = lacking.first().filter(|_| lacking.iter().all(Option::is_some)) {
+        return Err(Failure::Annotation {
+            key: key.as_ref().into(),
+            value: value.as_ref().into(),
+        });
     }
     Ok(Annotated)
 }

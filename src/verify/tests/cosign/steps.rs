@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use assay_verify::code::Code;
-use assay_verify::limits::{MAX_LOG_ENTRIES, MAX_TIMESTAMPS};
+use assay_verify::limits::{MAX_LOG_ENTRIES, MAX_REFUSED_TIMESTAMPS, MAX_TIMESTAMPS};
 use assay_verify::policy::Conditions;
 use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
 use assay_verify::sigstore::material::{ClaimedSigner, Content, Material, MessageDigest};
@@ -351,12 +351,13 @@ fn denies_more_entries_or_timestamps_than_the_limit() {
         Code::LimitExceeded,
     );
     let mut material = keyless.signature();
-    material.timestamps = vec![Box::default(); MAX_TIMESTAMPS + 1];
-    refused(
-        judge(&material, &keyless.authority()),
-        Step::Timestamp,
-        Code::LimitExceeded,
-    );
+    for count in [MAX_REFUSED_TIMESTAMPS + 1, MAX_TIMESTAMPS + 1] {
+        material.timestamps = vec![Box::default(); count];
+        let result = judge(&material, &keyless.authority());
+        refused(result, Step::Timestamp, Code::LimitExceeded);
+    }
+    material.timestamps = vec![Box::default(); MAX_REFUSED_TIMESTAMPS];
+    accepted(judge(&material, &keyless.authority()));
 }
 
 fn two_logs(second: &'static str) -> (Keyless, Authority) {
@@ -495,6 +496,29 @@ fn annotations_of_the_authority_and_of_the_rule_have_to_be_in_the_signed_payload
     ] {
         refused(judged(&of(optional)), Step::Annotations, Code::AnnotationMismatch);
     }
+}
+
+#[test]
+fn annotations_of_two_subjects_do_not_combine() {
+    let key = key();
+    let mut authority = key_authority(&key);
+    authority.annotations.insert("env".into(), "prod".into());
+    authority.annotations.insert("team".into(), "a".into());
+    let of = |annotations: [Value; 2]| {
+        let subject = annotations
+            .map(|annotations| json!({ "digest": { "sha256": image().digest.hex() }, "annotations": annotations }));
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1", "subject": subject, "predicateType": SIGN, "predicate": {},
+        });
+        dsse(&key, serde_json::to_vec(&statement).unwrap())
+    };
+    let halves = of([json!({ "env": "prod" }), json!({ "team": "a" })]);
+    refused(judge(&halves, &authority), Step::Annotations, Code::AnnotationMismatch);
+    // Whichever of the two it is.
+    accepted(judge(
+        &of([json!({}), json!({ "env": "prod", "team": "a" })]),
+        &authority,
+    ));
 }
 
 #[test]
