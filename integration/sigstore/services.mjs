@@ -299,7 +299,7 @@ const routes = {
   },
   'POST /api/v1/log/entries': (body) => {
     const entry = logV1(rekorV1, JSON.parse(body));
-    const answered = behaviour.previous_entry && previous ? previous : entry;
+    const answered = structuredClone(behaviour.previous_entry && previous ? previous : entry);
     previous = entry;
     const [uuid] = Object.keys(answered);
     if (behaviour.no_signed_entry_timestamp) delete answered[uuid].verification.signedEntryTimestamp;
