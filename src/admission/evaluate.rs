@@ -296,12 +296,8 @@ fn places(requirement: &Requirement<'_>, repository: &Repository) -> Vec<Place> 
     for (terms, of_cosign) in authorities.chain(attestations) {
         match terms {
             AuthorityTerms::Notation { .. } => seek(repository, NOTATION),
-            // Where signatures were meant to lie elsewhere, they may lie beside the image all the same.
             AuthorityTerms::Cosign { authority } => {
-                seek(repository, of_cosign);
-                if let Some(elsewhere) = &authority.repository {
-                    seek(elsewhere, of_cosign);
-                }
+                seek(authority.repository.as_ref().unwrap_or(repository), of_cosign);
             }
             // No signature would change what these say.
             AuthorityTerms::Skip | AuthorityTerms::NotApplicable { .. } => {}

@@ -16,15 +16,17 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// A URI as SPDX writes download locations: `git+https://host/path@refs/heads/main`, of which the tool and the ref may
-    /// be absent (SPDX 2.3 §7.7).
+    /// be absent (SPDX 2.3 §7.7). The ref begins at the first `@refs/`: git takes an `@` in the name of a branch, so whoever
+    /// may push one writes what stands behind it.
     fn of_uri(uri: &'a str) -> Self {
+        const REFS: &str = "@refs/";
         let uri = uri.strip_prefix("git+").unwrap_or(uri);
-        match uri.rsplit_once('@') {
-            Some((repository, reference)) if reference.starts_with("refs/") => Self {
+        match uri.split_once(REFS) {
+            Some((repository, _)) => Self {
                 repository,
-                reference: Some(reference),
+                reference: uri.get(repository.len() + 1..),
             },
-            _ => Self {
+            None => Self {
                 repository: uri,
                 reference: None,
             },
@@ -129,6 +131,12 @@ mod tests {
             "slsaprovenance",
             old("ssh://git@a.example/x"),
             Some(("ssh://git@a.example/x", None)),
+        );
+        // git takes an '@' in the name of a branch: what was built is not main.
+        check_source(
+            "slsaprovenance",
+            old("git+https://github.com/corp/app@refs/heads/x@refs/heads/main"),
+            Some(("https://github.com/corp/app", Some("refs/heads/x@refs/heads/main"))),
         );
         check_source("slsaprovenance", json!({}), None);
         let new = |parameters| json!({"buildDefinition": {"externalParameters": parameters}});

@@ -10,11 +10,13 @@ use super::{AttestationAsked, AuthorityReport, AuthorityTerms, Finding};
 use crate::Timestamp;
 use crate::attestation::{AttestationError, AttestationRequirement};
 use crate::circumstances::Circumstances;
+use crate::code::Code;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::evidence::{SignatureFormat, SignatureId};
 use crate::notation::steps::Interval;
 use crate::policy::Conditions;
+use crate::sigstore::material::Material;
 use crate::sigstore::signature::{self, Artifact, Asked, Failure, Judged, Purpose, Rejected, Verified};
 
 /// What was found about one attestation.
@@ -71,6 +73,8 @@ pub(super) struct AttestationFindings {
     newest: Option<Newest>,
     /// A statement whose age is not known may be the newest.
     age_unknown: bool,
+    /// The same of one that is too large to be looked into.
+    unread: bool,
     judgements: Vec<AttestationJudgement>,
 }
 
@@ -91,6 +95,7 @@ impl AttestationFindings {
             any: None,
             newest: None,
             age_unknown: false,
+            unread: false,
             judgements: Vec::new(),
         }
     }
@@ -109,7 +114,7 @@ impl AttestationFindings {
 
     pub(super) fn satisfied_by(&self) -> Option<&Held> {
         if self.newest_decides {
-            let newest = self.newest.as_ref().filter(|_| !self.age_unknown)?;
+            let newest = self.newest.as_ref().filter(|_| !self.age_unknown && !self.unread)?;
             newest.held.as_ref()
         } else {
             self.any.as_ref()
@@ -163,7 +168,15 @@ impl AttestationFindings {
                     failure: Failure::OtherPredicate { .. } | Failure::OtherKind(_) | Failure::PayloadType(_),
                     ..
                 }) => continue,
-                Err(rejected) => Err(NotAttested::Signature(rejected)),
+                Err(rejected) => {
+                    let too_large = rejected.failure.code() == Code::LimitExceeded;
+                    // Of strangers nobody waits for the newest.
+                    let ours = |material: &Material| signature::is_by_authority(material, &signature_asked);
+                    if self.newest_decides && too_large && opened.material().is_ok_and(|material| ours(&material)) {
+                        self.unread = true;
+                    }
+                    Err(NotAttested::Signature(rejected))
+                }
                 Ok(judged) => self.take(opened, judged, requirement, circumstances.now),
             };
             self.judgements.push(AttestationJudgement {
@@ -187,7 +200,7 @@ impl AttestationFindings {
             let error = AttestationError::Missing(requirement.predicate_type().clone());
             return Err(NotAttested::Statement { verified, error });
         };
-        let signed_at = verified.signed_at();
+        let signed_at = verified.made_after();
         let checked = requirement.check(&statement, signed_at, now).map(|interval| Held {
             signature: opened.signature.id(),
             envelope: opened.signature.layer().descriptor.digest.clone(),
@@ -219,6 +232,11 @@ impl AttestationFindings {
             },
         }
         result
+    }
+
+    /// Whether a statement by the authority, which may be the newest, could not be looked into.
+    pub(super) fn is_unread(&self) -> bool {
+        self.unread
     }
 
     pub(super) fn report(&self) -> AuthorityReport {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::attestations::AttestationFindings;
-use super::shortcoming::reject;
+use super::shortcoming::{Undecided, reject};
 use super::{
     AuthorityReport, AuthorityTerms, Finding, Grant, GrantedBy, Judgement, Need, Permit, Requirement, RestsOn, Subject,
 };
@@ -285,7 +285,13 @@ impl Findings {
         let needs = self.needs();
         if needs.is_empty() {
             let satisfied = self.satisfied_authorities(requirement).count();
-            Judgement::Reject(reject(requirement.needed, satisfied, self.cut, reports))
+            let unread = self.attestations.iter().any(AttestationFindings::is_unread);
+            let undecided = match (self.cut, unread) {
+                (true, _) => Some(Undecided::Cut),
+                (false, true) => Some(Undecided::Unread),
+                (false, false) => None,
+            };
+            Judgement::Reject(reject(requirement.needed, satisfied, undecided, reports))
         } else {
             Judgement::Need(Need {
                 queries: needs,
@@ -308,7 +314,10 @@ impl Findings {
     fn is_satisfied(&self, requirement: &Requirement<'_>) -> bool {
         // A requirement of nothing is never satisfied.
         let asks = requirement.needed > 0 || !self.attestations.is_empty();
-        asks && self.has_enough_authorities(requirement)
+        // What was not judged may be the newest.
+        let whole = !(self.cut && self.wants_everything());
+        asks && whole
+            && self.has_enough_authorities(requirement)
             && self.attestations.iter().all(AttestationFindings::is_satisfied)
     }
 

@@ -11,6 +11,15 @@ use crate::notation::steps::Step;
 use crate::sigstore::signature as sigstore;
 use crate::untrusted::one_line;
 
+/// Why what was judged does not decide.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Undecided {
+    /// There is more than is judged.
+    Cut,
+    /// Something that may be the newest could not be looked into.
+    Unread,
+}
+
 /// The code and the words for an authority that is not satisfied.
 pub(super) fn of(report: &AuthorityReport) -> (Code, String) {
     match shortcoming(report) {
@@ -31,7 +40,12 @@ fn nothing_found(report: &AuthorityReport) -> (Code, String) {
     }
 }
 
-pub(super) fn reject(needed: usize, satisfied: usize, cut: bool, reports: Vec<AuthorityReport>) -> Rejection {
+pub(super) fn reject(
+    needed: usize,
+    satisfied: usize,
+    undecided: Option<Undecided>,
+    reports: Vec<AuthorityReport>,
+) -> Rejection {
     let attested = reports.iter().any(|report| report.attestation.is_some());
     let (code, reason) = if reports.is_empty() || (needed == 0 && !attested) {
         let reason = "the requirement asks for nothing: it is never satisfied";
@@ -61,11 +75,17 @@ pub(super) fn reject(needed: usize, satisfied: usize, cut: bool, reports: Vec<Au
         } else {
             String::new()
         };
-        if cut {
-            let reason = format!("{progress}none of the first {MAX_SIGNATURES} signatures satisfies {names}; {reason}");
-            (Code::LimitExceeded, Cow::Owned(reason))
-        } else {
-            (code, Cow::Owned(progress + &reason))
+        match undecided {
+            Some(Undecided::Cut) => {
+                let reason =
+                    format!("{progress}none of the first {MAX_SIGNATURES} signatures satisfies {names}; {reason}");
+                (Code::LimitExceeded, Cow::Owned(reason))
+            }
+            Some(Undecided::Unread) => {
+                let what = "an attestation that may be the newest is too large to be looked into";
+                (Code::LimitExceeded, Cow::Owned(format!("{progress}{what}; {reason}")))
+            }
+            None => (code, Cow::Owned(progress + &reason)),
         }
     };
     Rejection {
@@ -119,7 +139,7 @@ const fn cosign_closeness(step: sigstore::Step) -> u8 {
         sigstore::Step::Identity => 3,
         sigstore::Step::Subject => 5,
         sigstore::Step::TransparencyLog | sigstore::Step::CertificateTransparency => 6,
-        sigstore::Step::Timestamp | sigstore::Step::RequiredEvidence => 7,
+        sigstore::Step::Timestamp | sigstore::Step::RequiredEvidence | sigstore::Step::VerifiedTime => 7,
         sigstore::Step::SigningTime => 8,
         sigstore::Step::Annotations => 9,
         sigstore::Step::SecondOpinion => 10,
@@ -167,8 +187,10 @@ fn shortcoming(report: &AuthorityReport) -> Option<Shortcoming> {
 }
 
 fn of_cosign(rejected: &sigstore::Rejected) -> Shortcoming {
+    // Strangers can attach what is too large: it tells least.
+    let too_large = rejected.failure.code() == Code::LimitExceeded;
     Shortcoming {
-        rank: Rank::Failed(cosign_closeness(rejected.step)),
+        rank: Rank::Failed(if too_large { 0 } else { cosign_closeness(rejected.step) }),
         code: rejected.failure.code(),
         reason: rejected.failure.to_string(),
     }

@@ -60,7 +60,9 @@ fn found(step: Step, verified: &Verified) -> String {
         Step::Timestamp => witnesses(verified.timestamps()),
         Step::CertificateTransparency => witnesses(verified.certificate_promises()),
         Step::Identity => verified.signer().to_string(),
-        Step::SigningTime => verified.signed_at().map_or_else(String::new, |at| at.to_string()),
+        Step::VerifiedTime => verified
+            .signed_at()
+            .map_or_else(|| "not asked for".to_owned(), |at| at.to_string()),
         Step::SecondOpinion if verified.is_agreed() => "sigstore-verify agrees".to_owned(),
         Step::SecondOpinion => "not of its shape".to_owned(),
         Step::Format
@@ -68,6 +70,7 @@ fn found(step: Step, verified: &Verified) -> String {
         | Step::Integrity
         | Step::Authenticity
         | Step::RequiredEvidence
+        | Step::SigningTime
         | Step::Annotations => String::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The second opinion of `sigstore-verify` on bundles of the shapes that it knows.
 //!
-//! Both have to agree: a defect in one of two implementations admits nothing. What it lacks is left to our own steps alone,
+//! Where it is asked, both have to agree. It is a net below our own steps and no second lock: who carries a bundle chooses
+//! its shape, and can choose one that it does not know. What it lacks is left to our own steps alone,
 //! and is told from what it refuses before it is asked: by what was parsed and by the trusted root, never by its errors,
 //! which are the same for what it does not know and for what is forged. Who signed is not asked; the caller matches the
 //! holder of the certificate against the policy.
@@ -48,6 +49,10 @@ pub struct Asked<'a> {
     pub log: bool,
     /// Whether a certificate needs a signed certificate timestamp.
     pub signed_certificate_timestamp: bool,
+    /// Whether every timestamp held for our own steps: it refuses the whole bundle for one that we pass over.
+    pub timestamps_held: bool,
+    /// The time of the judgement: it knows no tolerance for a clock that is behind.
+    pub now: Timestamp,
 }
 
 /// What has to be signed.
@@ -158,8 +163,12 @@ impl SecondOpinion {
         if has_certificate && !self.knows_certificate_authorities {
             return Some("the key of a certificate authority");
         }
+        let future = |entry: &LogEntry| entry.integrated_time.is_some_and(|time| time > asked.now);
+        if material.log_entries.iter().any(future) {
+            return Some("a time that this clock has not reached");
+        }
         self.unknown_log_entries(material, version, kind)
-            .or_else(|| self.unknown_timestamps(material))
+            .or_else(|| self.unknown_timestamps(material, asked))
             .or_else(|| {
                 let entries = &material.log_entries;
                 let promised = |entry: &LogEntry| entry.promise.is_some() && entry.integrated_time.is_some();
@@ -193,9 +202,10 @@ impl SecondOpinion {
         None
     }
 
-    fn unknown_timestamps(&self, material: &Material) -> Option<&'static str> {
+    fn unknown_timestamps(&self, material: &Material, asked: &Asked<'_>) -> Option<&'static str> {
         match &material.timestamps[..] {
             [] => None,
+            _ if !asked.timestamps_held => Some("a timestamp that does not count"),
             _ if !self.knows_timestamp_authorities => Some("the chain of a timestamp authority"),
             [timestamp] if looks_unreadable(timestamp) => Some("the encoding of a timestamp"),
             [_] => None,
@@ -410,6 +420,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn is_not_asked_about_what_it_would_refuse_and_we_pass_over() {
+        let digest = Digest::sha256(b"image");
+        let shape = |change: fn(&mut Asked<'_>)| {
+            let mut asked = Asked {
+                artifact: Artifact::Digest(&digest),
+                key: None,
+                hash: Hash::Sha256,
+                log: true,
+                signed_certificate_timestamp: true,
+                timestamps_held: true,
+                now: Timestamp::MAX,
+            };
+            change(&mut asked);
+            let mut material = material();
+            for entry in &mut material.log_entries {
+                entry.integrated_time = Some(Timestamp::UNIX_EPOCH);
+            }
+            second().unknown_shape(&material, &asked)
+        };
+        assert_eq!(shape(|_| ()), None);
+        assert_eq!(
+            shape(|asked| asked.timestamps_held = false),
+            Some("a timestamp that does not count")
+        );
+        assert_eq!(
+            shape(|asked| asked.now = Timestamp::MIN),
+            Some("a time that this clock has not reached")
+        );
+    }
+
     #[track_caller]
     fn check(shape: Option<&'static str>, change: impl FnOnce(&mut Material, &mut SecondOpinion)) {
         let (mut material, mut second) = (material(), second());
@@ -421,6 +462,8 @@ mod tests {
             hash: Hash::Sha256,
             log: true,
             signed_certificate_timestamp: true,
+            timestamps_held: true,
+            now: Timestamp::MAX,
         };
         assert_eq!(second.unknown_shape(&material, &asked), shape);
     }
@@ -489,6 +532,8 @@ mod tests {
             hash,
             log: true,
             signed_certificate_timestamp: true,
+            timestamps_held: true,
+            now: Timestamp::MAX,
         };
         let by_certificate = material();
         let mut by_key = material();

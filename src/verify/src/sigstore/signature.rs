@@ -97,12 +97,14 @@ pub enum Step {
     TransparencyLog,
     /// What timestamp authorities say about it holds.
     Timestamp,
+    /// Enough of them vouch for it.
+    RequiredEvidence,
+    /// Somebody says when it was signed, and nobody that this is still to come.
+    VerifiedTime,
     /// The certificate leads to a trusted authority and was valid at every verified time.
     Authenticity,
     /// The certificate was logged.
     CertificateTransparency,
-    /// Enough others vouch for it.
-    RequiredEvidence,
     /// The signer is one of those who are asked for.
     Identity,
     /// It has the annotations that are asked for.
@@ -115,16 +117,17 @@ pub enum Step {
 
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Format,
         Self::Content,
         Self::Subject,
         Self::Integrity,
         Self::TransparencyLog,
         Self::Timestamp,
+        Self::RequiredEvidence,
+        Self::VerifiedTime,
         Self::Authenticity,
         Self::CertificateTransparency,
-        Self::RequiredEvidence,
         Self::Identity,
         Self::Annotations,
         Self::SigningTime,
@@ -143,6 +146,7 @@ impl Step {
             Self::Authenticity => "authenticity",
             Self::CertificateTransparency => "certificateTransparency",
             Self::RequiredEvidence => "requiredEvidence",
+            Self::VerifiedTime => "verifiedTime",
             Self::Identity => "identity",
             Self::Annotations => "annotations",
             Self::SigningTime => "signingTime",
@@ -259,9 +263,9 @@ pub enum Failure {
         value: Untrusted,
     },
     /// It was made too early, or nothing says when.
-    #[error("it was signed {}, the minimum is {minimum}", .at.map_or_else(|| "at no verified time".to_owned(), |at| format!("at {at}")))]
+    #[error("{}, the minimum is {minimum}", .at.map_or_else(|| "nothing proves when it was made".to_owned(), |at| format!("it may have been made at {at}")))]
     TooOld {
-        /// When it was signed, at the earliest.
+        /// After which it was made.
         at: Option<Timestamp>,
         /// The minimum.
         minimum: Timestamp,
@@ -300,7 +304,8 @@ impl Failure {
             Self::Certificate(error) => error.code(),
             Self::ScTimestamp(error) => error.code(),
             Self::TooFew { code, .. } => *code,
-            Self::NoVerifiedTime { .. } => Code::TimestampRequired,
+            Self::NoVerifiedTime { because: None } => Code::TimestampRequired,
+            Self::NoVerifiedTime { because: Some(_) } => Code::TimestampInvalid,
             Self::OtherIdentity(_) => Code::IdentityMismatch,
             Self::Annotation { .. } => Code::AnnotationMismatch,
             Self::TooOld { .. } => Code::SignatureTooOld,
@@ -461,6 +466,15 @@ enum Times {
     NotNeeded,
 }
 
+impl Times {
+    fn earliest(&self) -> Option<Timestamp> {
+        match self {
+            Self::Verified(times) => times.iter().min().copied(),
+            Self::NotNeeded => None,
+        }
+    }
+}
+
 /// The signer is who he says, at every verified time.
 #[derive(Clone, Debug)]
 struct Authentic(Signer);
@@ -528,12 +542,14 @@ impl Verified {
         &self.promised.0
     }
 
-    /// The earliest moment at which it may have been made, by those who vouch for it.
+    /// When it was signed, or before: the earliest verified time.
     pub fn signed_at(&self) -> Option<Timestamp> {
-        match &self.times {
-            Times::Verified(times) => times.iter().min().copied(),
-            Times::NotNeeded => None,
-        }
+        self.times.earliest()
+    }
+
+    /// The moment after which it was made: see [`made_after`].
+    pub fn made_after(&self) -> Option<Timestamp> {
+        made_after(&self.times, &self.authentic)
     }
 
     /// Every certificate that it rests on.
@@ -601,17 +617,17 @@ pub fn verify(
     let (entries, logs) =
         transparency_log(material, &integrity, asked).map_err(|failure| failure.at(Step::TransparencyLog))?;
     let timestamps = timestamps(material, asked).map_err(|failure| failure.at(Step::Timestamp))?;
-    let times = times(&entries, &logs, &timestamps, asked, now).map_err(|failure| failure.at(Step::Timestamp))?;
+    let sufficient =
+        required_evidence(&entries, &timestamps, asked).map_err(|failure| failure.at(Step::RequiredEvidence))?;
+    let times = times(&entries, &logs, &timestamps, asked, now).map_err(|failure| failure.at(Step::VerifiedTime))?;
     let authentic = authenticity(&integrity, &times, asked, now).map_err(|failure| failure.at(Step::Authenticity))?;
     let promised =
         certificate_transparency(&authentic, asked).map_err(|failure| failure.at(Step::CertificateTransparency))?;
-    let sufficient =
-        required_evidence(&entries, &timestamps, asked).map_err(|failure| failure.at(Step::RequiredEvidence))?;
     let accepted = identity(&authentic, asked).map_err(|failure| failure.at(Step::Identity))?;
     let annotated = annotations(&subject, asked).map_err(|failure| failure.at(Step::Annotations))?;
-    let late_enough = signing_time(&times, asked).map_err(|failure| failure.at(Step::SigningTime))?;
-    let agreement =
-        second_opinion(material, bundle, &integrity, asked).map_err(|failure| failure.at(Step::SecondOpinion))?;
+    let late_enough = signing_time(&times, &authentic, asked).map_err(|failure| failure.at(Step::SigningTime))?;
+    let agreement = second_opinion(material, bundle, &integrity, &timestamps, asked, now)
+        .map_err(|failure| failure.at(Step::SecondOpinion))?;
     let (signed, statement) = match claimed {
         Claimed::Artifact => (Signed::Artifact, None),
         Claimed::Statement(statement) => {
@@ -711,8 +727,9 @@ fn subject(material: &Material, claimed: &Claimed, asked: &Asked<'_>) -> Result<
                     found: hex(&hint.bytes).into(),
                     expected: "the file".to_owned(),
                 }),
+                // A file's signature has no annotations.
                 _ => Ok(SubjectMatch {
-                    annotations: Vec::new(),
+                    annotations: vec![Vec::new()],
                 }),
             }
         }
@@ -822,7 +839,7 @@ fn transparency_log<'a>(
             limit: MAX_LOG_ENTRIES,
         });
     }
-    // Whoever needs no log is not kept from a good signature by a bad entry, nor does one count for him.
+    // What there is no log for cannot count.
     if asked.authority.root.logs.is_empty() {
         return Ok((Entries(Vec::new()), Vec::new()));
     }
@@ -846,15 +863,18 @@ fn transparency_log<'a>(
         message: &digests,
         accept_dsse_v0_0_2: asked.authority.accept_dsse_v0_0_2,
     };
-    let mut seen = BTreeSet::new();
+    let (mut positions, mut bodies) = (BTreeSet::new(), BTreeSet::new());
     let mut entries = Vec::new();
     for entry in &material.log_entries {
-        if !seen.insert((&entry.log_id, entry.log_index)) {
+        // The position of a Rekor v1 entry without a promise is nobody's word, so the body counts as well.
+        if !positions.insert((&entry.log_id, entry.log_index)) || !bodies.insert((&entry.log_id, &entry.body)) {
             return Err(Failure::DuplicateEntry(entry.log_index));
         }
         match log::verify(entry, &logged, &asked.authority.root) {
             Ok(entry) => entries.push(entry),
             Err(error) if error.is_unknown() => {}
+            // Nobody asks for a log.
+            Err(_) if asked.authority.evidence.log_entries == 0 => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -1069,25 +1089,39 @@ fn annotations(subject: &SubjectMatch, asked: &Asked<'_>) -> Result<Annotated, F
         let mut wanted = asked.authority.annotations.iter().chain(&asked.conditions.annotations);
         wanted.find(|(key, value)| !has.iter().any(|(known, is)| known == *key && is == *value))
     };
-    let lacking: Vec<_> = subject.annotations.iter().map(lacks).collect();
-    if let Some(Some((key, value))) = lacking.first().filter(|_| lacking.iter().all(Option::is_some)) {
-        return Err(Failure::Annotation {
-            key: key.as_ref().into(),
-            value: value.as_ref().into(),
-        });
+    let mut closest = None;
+    for has in &subject.annotations {
+        match lacks(has) {
+            None => return Ok(Annotated),
+            Some(lacking) => closest = closest.or(Some(lacking)),
+        }
     }
-    Ok(Annotated)
+    let (key, value) = closest.map_or(("", ""), |(key, value)| (&**key, &**value));
+    Err(Failure::Annotation {
+        key: key.into(),
+        value: value.into(),
+    })
 }
 
-/// Every verified time is late enough: an earlier one would prove that the signature existed before.
-fn signing_time(times: &Times, asked: &Asked<'_>) -> Result<LateEnough, Failure> {
+/// The moment after which a signature was made, as far as anything proves it.
+///
+/// A timestamp or a log says only that it existed by then: anybody can have an old signature stamped again. What is made with
+/// a certificate's key, and vouched for inside the certificate's life, was made in that life; so it was made after the
+/// certificate's beginning. Fulcio's live for ten minutes. Of a signature with a bare key nothing is known.
+fn made_after(times: &Times, authentic: &Authentic) -> Option<Timestamp> {
+    times.earliest()?;
+    match &authentic.0 {
+        Signer::Key(_) => None,
+        Signer::Certificate { path, .. } => path.first().map(Certificate::not_before),
+    }
+}
+
+/// It is proven to have been made late enough.
+fn signing_time(times: &Times, authentic: &Authentic, asked: &Asked<'_>) -> Result<LateEnough, Failure> {
     let Some(minimum) = asked.conditions.minimum_signing_time else {
         return Ok(LateEnough);
     };
-    let at = match times {
-        Times::Verified(times) => times.iter().min().copied(),
-        Times::NotNeeded => None,
-    };
+    let at = made_after(times, authentic);
     if at.is_some_and(|at| at >= minimum) {
         Ok(LateEnough)
     } else {
@@ -1095,12 +1129,30 @@ fn signing_time(times: &Times, asked: &Asked<'_>) -> Result<LateEnough, Failure>
     }
 }
 
+/// Whether the signature is by one of the authority's signers, whatever it says and whoever vouches for it: for content that
+/// cannot be looked into.
+pub(crate) fn is_by_authority(material: &Material, asked: &Asked<'_>) -> bool {
+    let Ok(integrity) = integrity(material, asked) else {
+        return false;
+    };
+    let Verifying::Certificate { leaf, .. } = &integrity.signer else {
+        return true;
+    };
+    // Any moment of its life: who signed matters, not whether it still counts.
+    let then = Times::Verified(vec![leaf.not_before()]);
+    authenticity(&integrity, &then, asked, leaf.not_before())
+        .and_then(|authentic| identity(&authentic, asked))
+        .is_ok()
+}
+
 /// Another implementation agrees on a bundle whose shape it knows.
 fn second_opinion(
     material: &Material,
     bundle: Option<&[u8]>,
     integrity: &Integrity<'_>,
+    timestamps: &Timestamps,
     asked: &Asked<'_>,
+    now: Timestamp,
 ) -> Result<Agreement, Failure> {
     let (Some(bundle), Some(other)) = (bundle, &asked.authority.second_opinion) else {
         return Ok(Agreement::NotAsked);
@@ -1129,6 +1181,8 @@ fn second_opinion(
         hash: integrity.hash,
         log: asked.authority.evidence.log_entries > 0,
         signed_certificate_timestamp: asked.authority.evidence.signed_certificate_timestamps > 0,
+        timestamps_held: timestamps.first_error.is_none(),
+        now,
     };
     match other.ask(bundle, material, &asked) {
         Opinion::Agrees { .. } => Ok(Agreement::Agrees),

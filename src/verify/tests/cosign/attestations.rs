@@ -6,6 +6,7 @@ use assay_verify::attestation::{AttestationRequirement, Condition, FieldPath, Sc
 use assay_verify::code::Code;
 use assay_verify::evidence::Signature;
 use assay_verify::judge::{GrantedBy, Judgement};
+use assay_verify::limits::MAX_SIGNATURES;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
 
@@ -189,4 +190,45 @@ fn a_strangers_scan_spoils_nothing() {
         scan(&theirs, "2026-11-21T00:00:00Z", &["CRITICAL"]),
     ];
     admitted(judged(&evidence, &ours, &no_worse_than_high()));
+}
+
+/// Junk must not push the newest scan out of what is judged.
+#[test]
+fn a_scan_counts_only_if_everything_there_is_was_judged() {
+    let (ours, theirs) = (key(), key());
+    let mut evidence = vec![scan(&ours, "2026-11-20T00:00:00Z", &[])];
+    let junk = (0..MAX_SIGNATURES).map(|at| provenance(&theirs, &at.to_string()));
+    evidence.extend(junk);
+    let (code, _) = denied(judged(&evidence, &ours, &no_worse_than_high()));
+    assert_eq!(code, Code::LimitExceeded);
+    evidence.pop();
+    admitted(judged(&evidence, &ours, &no_worse_than_high()));
+}
+
+/// A statement that is too large to be looked into may be the newest, and the worse an image is the larger it gets.
+#[test]
+fn a_scan_that_is_too_large_is_undecided_not_absent() {
+    let key = key();
+    let clean = scan(&key, "2026-11-19T00:00:00Z", &[]);
+    let many = vec!["CRITICAL"; 60_000];
+    let huge = scan(&key, "2026-11-20T00:00:00Z", &many);
+    let (code, _) = denied(judged(&[clean, huge], &key, &no_worse_than_high()));
+    assert_eq!(code, Code::LimitExceeded);
+}
+
+#[test]
+fn a_strangers_statement_that_is_too_large_spoils_nothing() {
+    let (ours, theirs) = (key(), key());
+    let clean = scan(&ours, "2026-11-20T00:00:00Z", &[]);
+    let huge = scan(&theirs, "2026-11-20T00:00:00Z", &vec!["CRITICAL"; 60_000]);
+    admitted(judged(&[clean, huge], &ours, &no_worse_than_high()));
+}
+
+/// An old approval with a new timestamp must not pass for the newest word.
+#[test]
+fn the_age_of_what_a_key_signs_is_not_known() {
+    let key = key();
+    let age = Some(Duration::from_secs(24 * 3600));
+    let (code, _) = denied(judged(&[provenance(&key, "b")], &key, &asked(SLSA, Vec::new(), age)));
+    assert_eq!(code, Code::AttestationRefused);
 }

@@ -234,14 +234,22 @@ fn a_timestamp_alone_gives_the_time() {
     };
     let mut material = keyless.signature();
     material.log_entries.clear();
-    refused(judge(&material, &authority), Step::Timestamp, Code::TimestampRequired);
+    refused(
+        judge(&material, &authority),
+        Step::RequiredEvidence,
+        Code::TimestampRequired,
+    );
     let signature = material.content.signature().to_vec();
     material.timestamps = vec![keyless.timestamp_authorities[0].stamp(&signature, "20260501000000Z")];
     let judged = accepted(judge(&material, &authority));
     assert_eq!(judged.verified.signed_at(), Some(signed_at()));
     // Of other bytes it says nothing.
     material.timestamps = vec![keyless.timestamp_authorities[0].stamp(b"other", "20260501000000Z")];
-    refused(judge(&material, &authority), Step::Timestamp, Code::TimestampRequired);
+    refused(
+        judge(&material, &authority),
+        Step::RequiredEvidence,
+        Code::TimestampInvalid,
+    );
 }
 
 #[test]
@@ -322,9 +330,29 @@ fn entries_of_unknown_logs_are_passed_over_and_do_not_count() {
     material.log_entries = vec![unknown];
     refused(
         judge(&material, &keyless.authority()),
-        Step::Timestamp,
+        Step::RequiredEvidence,
+        Code::LogEntryInvalid,
+    );
+}
+
+#[test]
+fn a_verified_time_is_needed_whoever_gives_it() {
+    let keyless = Keyless::new();
+    let mut authority = keyless.authority();
+    authority.evidence = RequiredEvidence {
+        verified_time: true,
+        ..RequiredEvidence::default()
+    };
+    accepted(judge(&keyless.signature(), &authority));
+    let mut material = keyless.signature();
+    material.log_entries.clear();
+    refused(
+        judge(&material, &authority),
+        Step::VerifiedTime,
         Code::TimestampRequired,
     );
+    material.timestamps = vec![Box::default()];
+    refused(judge(&material, &authority), Step::VerifiedTime, Code::TimestampInvalid);
 }
 
 #[test]
@@ -438,7 +466,7 @@ fn denies_a_signature_of_the_future_by_the_judgements_own_time() {
         &Conditions::default(),
         before,
     );
-    refused(result, Step::Timestamp, Code::TimestampInvalid);
+    refused(result, Step::VerifiedTime, Code::TimestampInvalid);
 }
 
 /// CVE-2026-54787: the log's key counts in its window alone.
@@ -522,7 +550,7 @@ fn annotations_of_two_subjects_do_not_combine() {
 }
 
 #[test]
-fn a_minimum_signing_time_counts_verified_times_alone() {
+fn a_minimum_signing_time_counts_what_is_proven_alone() {
     let keyless = Keyless::new();
     let judged = |material: &Material, authority: &Authority, minimum: &str| {
         let conditions = Conditions {
@@ -534,10 +562,10 @@ fn a_minimum_signing_time_counts_verified_times_alone() {
     accepted(judged(
         &keyless.signature(),
         &keyless.authority(),
-        "2026-05-01T00:00:00Z",
+        "2026-04-30T00:00:00Z",
     ));
     refused(
-        judged(&keyless.signature(), &keyless.authority(), "2026-05-01T00:00:01Z"),
+        judged(&keyless.signature(), &keyless.authority(), "2026-04-30T00:00:01Z"),
         Step::SigningTime,
         Code::SignatureTooOld,
     );
@@ -546,10 +574,59 @@ fn a_minimum_signing_time_counts_verified_times_alone() {
         judged(
             &simple_signing(&key, payload(&Value::Null)),
             &key_authority(&key),
-            "2026-05-01T00:00:00Z",
+            "2026-04-30T00:00:00Z",
         ),
         Step::SigningTime,
         Code::SignatureTooOld,
+    );
+}
+
+/// A timestamp says that a signature existed by then. Anybody can have an old one stamped again.
+#[test]
+fn a_new_timestamp_makes_no_old_signature_young() {
+    let keyless = Keyless::new();
+    let mut authority = key_authority(&keyless.key);
+    authority.root = Arc::new(keyless.root());
+    let mut material = simple_signing(&keyless.key, payload(&Value::Null));
+    let signature = material.content.signature().to_vec();
+    material.timestamps = vec![keyless.timestamp_authorities[0].stamp(&signature, "20261120000000Z")];
+    let conditions = Conditions {
+        minimum_signing_time: Some(at("2026-05-01T00:00:00Z")),
+        ..Conditions::default()
+    };
+    let judged = judge_with(&material, &authority, Purpose::ImageSignature, &conditions, now());
+    refused(judged, Step::SigningTime, Code::SignatureTooOld);
+    assert_eq!(accepted(judge(&material, &authority)).verified.made_after(), None);
+}
+
+#[test]
+fn a_bad_entry_spoils_nothing_where_no_log_is_asked_for() {
+    let keyless = Keyless::new();
+    let mut authority = keyless.authority();
+    authority.evidence = RequiredEvidence {
+        timestamps: 1,
+        verified_time: true,
+        ..RequiredEvidence::default()
+    };
+    let mut material = keyless.signature();
+    material.log_entries[0].promise = Some(Box::from(*b"nothing"));
+    let signature = material.content.signature().to_vec();
+    material.timestamps = vec![keyless.timestamp_authorities[0].stamp(&signature, "20260501000000Z")];
+    let judged = accepted(judge(&material, &authority));
+    assert!(judged.verified.log_entries().is_empty());
+}
+
+#[test]
+fn one_body_under_two_positions_is_one_entry() {
+    let keyless = Keyless::new();
+    let mut material = keyless.signature();
+    let mut again = material.log_entries[0].clone();
+    again.log_index += 1;
+    material.log_entries.push(again);
+    refused(
+        judge(&material, &keyless.authority()),
+        Step::TransparencyLog,
+        Code::LogEntryInvalid,
     );
 }
 
@@ -586,6 +663,19 @@ fn a_files_signature_is_one_of_the_file_and_none_of_an_image() {
     refused(judged(&material, &digests(digest)), Step::Content, Code::Unsigned);
     material.content = message(&digest);
     accepted(judged(&material, &digests(digest)));
+    let mut annotated = authority.clone();
+    annotated.annotations.insert("env".into(), "prod".into());
+    let asked = Asked {
+        authority: &annotated,
+        artifact: Artifact::Blob(&digests(digest)),
+        purpose: Purpose::Any,
+        conditions: &conditions,
+    };
+    refused(
+        verify(&material, None, &asked, now()),
+        Step::Annotations,
+        Code::AnnotationMismatch,
+    );
     refused(judge(&material, &authority), Step::Content, Code::Unsigned);
     refused(
         judged(&material, &digests([7; 32])),

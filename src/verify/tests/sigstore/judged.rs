@@ -119,6 +119,8 @@ pub(crate) fn second(
         hash: hash(material, terms),
         log: terms.evidence.log_entries > 0,
         signed_certificate_timestamp: terms.evidence.signed_certificate_timestamps > 0,
+        timestamps_held: true,
+        now: Timestamp::MAX,
     };
     Some(root.second.ask(bundle, material, &asked))
 }

@@ -110,6 +110,8 @@ fn second(input: &[u8], material: &Material, digest: &Digest) -> Opinion {
         hash,
         log: true,
         signed_certificate_timestamp: true,
+        timestamps_held: true,
+        now: assay_verify::Timestamp::MAX,
     };
     SECOND.ask(input, material, &asked)
 }

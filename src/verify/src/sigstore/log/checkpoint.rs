@@ -1,5 +1,7 @@
 //! Checkpoints: a log's signed word on its tree (C2SP signed-note.md, tlog-checkpoint.md).
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -131,7 +133,9 @@ impl<'a> Checkpoint<'a> {
         if own.peek().is_none() {
             return Err(CheckpointError::Unsigned);
         }
-        for signature in own {
+        let mut seen = BTreeSet::new();
+        // One line a hundred times is verified once.
+        for signature in own.filter(|signature| seen.insert(&signature.signature)) {
             let verified = log.key.verify_with(hash, self.text.as_bytes(), &signature.signature);
             verified.map_err(|_| CheckpointError::Signature)?;
         }
