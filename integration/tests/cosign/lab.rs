@@ -378,9 +378,6 @@ fn most_requests(case: &Case, by_cosign: usize) -> usize {
         (Series::Two, "signed-and-attested") => by_cosign + 3,
         (Series::Three, "old") => by_cosign,
         (Series::Three, _) => by_cosign - 1,
-        // It asks one repository for one tag.
-        (Series::Two, "elsewhere") => by_cosign + 4,
-        (Series::Two, _) if case.authority == "elsewhere" => by_cosign + 5,
         (Series::Two, _) => by_cosign + 1,
     }
 }

@@ -152,7 +152,7 @@ fn annotations(optional: Object) -> Result<Texts, JsonError> {
 pub fn signature(annotations: &Annotations, payload: Arc<[u8]>) -> Result<Material, SimpleSigningError> {
     let signature = present(annotations, SIGNATURE).ok_or_else(|| problem(SIGNATURE, "is missing"))?;
     let signature = decode(signature, "the signature")
-        .map_err(|error| problem(SIGNATURE, error))?
+        .map_err(|error| problem(SIGNATURE, format_args!("is not valid: {error}")))?
         .into();
     material(annotations, Content::SimpleSigning { payload, signature })
 }
@@ -183,9 +183,12 @@ fn material(annotations: &Annotations, content: Content) -> Result<Material, Sim
         format: Format::Layer,
         content,
         signer: signer(annotations)?,
-        log_entries: entry.map_err(|error| problem(BUNDLE, error))?.into_iter().collect(),
+        log_entries: entry
+            .map_err(|error| problem(BUNDLE, format_args!("is not valid: {error}")))?
+            .into_iter()
+            .collect(),
         timestamps: timestamp
-            .map_err(|error| problem(TIMESTAMP, error))?
+            .map_err(|error| problem(TIMESTAMP, format_args!("is not valid: {error}")))?
             .into_iter()
             .collect(),
     })
@@ -231,7 +234,7 @@ fn certificates(annotation: &'static str, pem: &str) -> Result<Vec<Certificate>,
     if !pem.contains("-----BEGIN ") {
         return Err(problem(annotation, "is not PEM"));
     }
-    trust_store::parse_file(pem.as_bytes()).map_err(|error| problem(annotation, error))
+    trust_store::parse_file(pem.as_bytes()).map_err(|error| problem(annotation, format_args!("is not valid: {error}")))
 }
 
 /// cosign: pkg/cosign/bundle/rekor.go. The names are Go's own.
