@@ -169,6 +169,14 @@ pub enum FetchError {
         /// The manifest, or the tag that names it.
         what: Untrusted,
     },
+    /// Something that may be the newest statement is larger than what is read.
+    #[error("{what} in {registry} is too large to be read, and may be the newest")]
+    Unread {
+        /// The registry.
+        registry: Box<str>,
+        /// What.
+        what: Untrusted,
+    },
     /// Referrers were left unopened.
     #[error("{MAX_OPENED_REFERRERS} referrers were opened and {registry} lists more")]
     TooManyOpened {
@@ -198,6 +206,23 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Whether the registry said nothing, rather than something that cannot be used: it is away, refuses access or is too
+    /// slow. Whoever writes into a repository cannot bring this about by what he puts there, as he can with wrong bytes, a
+    /// malformed listing or more than the limits.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::AccessRefused { .. }
+            | Self::TokenRefused { .. }
+            | Self::TooManyRequests { .. }
+            | Self::Connect { .. }
+            | Self::Interrupted { .. }
+            | Self::Silent { .. }
+            | Self::Deadline { .. } => true,
+            Self::Status { status, .. } => *status >= 500,
+            _ => false,
+        }
+    }
+
     /// The stable code of a denial for this reason.
     pub fn code(&self) -> Code {
         match self {
@@ -222,6 +247,7 @@ impl FetchError {
             | Self::TooManyReferrers { .. }
             | Self::TooManyOpened { .. }
             | Self::TooManySignatures { .. }
+            | Self::Unread { .. }
             | Self::VerificationMemory
             | Self::ProcessMemory => Code::LimitExceeded,
             Self::Deadline { .. } => Code::Deadline,

@@ -32,6 +32,8 @@ pub(super) struct Candidate {
     pub(super) origin: usize,
     pub(super) digest: Digest,
     pub(super) media_type: MediaTypeClaim,
+    /// Whether the listing calls it what an attestation is called, or nothing.
+    pub(super) may_attest: bool,
     size: u32,
 }
 
@@ -83,6 +85,7 @@ impl Candidates {
         if let Some(queue) = self.0.get_mut(rank) {
             queue.push_back(Candidate {
                 origin,
+                may_attest: may_attest(entry.artifact_type.as_deref()),
                 media_type: MediaTypeClaim::of(&entry.descriptor.media_type),
                 digest: entry.descriptor.digest,
                 size: u32::try_from(entry.descriptor.size).unwrap_or(u32::MAX),
@@ -118,10 +121,19 @@ fn rank(claim: Option<&str>, sought: Sought) -> usize {
     let of_cosign = sought.cosign || sought.attestations;
     match claim {
         Some(NOTATION_SIGNATURE) if sought.notation => 0,
-        Some(bundle) if of_cosign && (bundle.starts_with(SIGSTORE_BUNDLE) || COSIGN_CLAIMS.contains(&bundle)) => 0,
+        Some(claim) if of_cosign && is_of_cosign(claim) => 0,
         None | Some("") => 1,
         Some(_) => 2,
     }
+}
+
+fn is_of_cosign(claim: &str) -> bool {
+    claim.starts_with(SIGSTORE_BUNDLE) || COSIGN_CLAIMS.contains(&claim)
+}
+
+/// Whether something listed so may be an attestation, as long as it was not opened.
+fn may_attest(claim: Option<&str>) -> bool {
+    claim.is_none_or(|claim| claim.is_empty() || is_of_cosign(claim))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use url::Url;
 
 use assay_verify::descriptor::Descriptor;
 use assay_verify::digest::Digest;
-use assay_verify::evidence::{NotASignature, Signature, SignatureId};
+use assay_verify::evidence::{NotASignature, Signature, SignatureFormat, SignatureId};
 use assay_verify::limits::{
     MAX_OPENED_REFERRERS, MAX_REFERRERS, MAX_REFERRERS_PAGES, MAX_REQUESTS_PER_REGISTRY, MAX_SIGNATURES_MANIFEST_SIZE,
     MAX_VERIFICATION_MEMORY,
@@ -62,10 +62,14 @@ enum Arrival {
     Manifest {
         origin: usize,
         what: SkippedItem,
+        /// Whether it is listed as what may be an attestation.
+        may_attest: bool,
         promised: usize,
         opened: Result<Option<Opened>, SkipReason>,
     },
     Signature {
+        origin: usize,
+        format: SignatureFormat,
         id: SignatureId,
         promised: usize,
         manifest: Arc<Lease>,
@@ -93,6 +97,8 @@ pub struct Search {
     fetched: usize,
     skipped: Vec<Skipped>,
     incomplete: Option<FetchError>,
+    /// Whether an attestation that cannot be read makes the search incomplete.
+    newest_demanded: bool,
 }
 
 impl Search {
@@ -119,6 +125,7 @@ impl Search {
             fetched: 0,
             skipped: Vec::new(),
             incomplete: None,
+            newest_demanded: false,
         };
         for (Place { repository, sought }, registry) in places {
             match registry {
@@ -154,6 +161,7 @@ impl Search {
                 let arrival = opening.map(move |opened| Arrival::Manifest {
                     origin: number,
                     what: SkippedItem::Tag((*tag).into()),
+                    may_attest: true,
                     promised,
                     opened,
                 });
@@ -166,6 +174,12 @@ impl Search {
             Arrival::Listing { origin: number, listed }
         };
         self.in_flight.push(listing.boxed());
+    }
+
+    /// Demands the newest attestation: one that is too large or not there, and could be it, makes the search incomplete.
+    /// Where any good one suffices, it yields nothing and harms nothing.
+    pub fn demand_the_newest(&mut self) {
+        self.newest_demanded = true;
     }
 
     /// Goes on until at least one signature arrived, and gives those that did. `None` when there is nothing left to open:
@@ -293,6 +307,7 @@ impl Search {
         let arrival = opening.map(move |opened| Arrival::Manifest {
             origin: candidate.origin,
             what: SkippedItem::Manifest(candidate.digest.clone()),
+            may_attest: candidate.may_attest,
             promised,
             opened: opened.map(Some),
         });
@@ -300,7 +315,11 @@ impl Search {
     }
 
     fn fetch(&mut self, carrier: &Carrier, id: SignatureId, size: usize) -> Option<BoxFuture<'static, Arrival>> {
-        let origin = Arc::clone(self.origins.get(carrier.origin)?);
+        let (number, format) = (
+            carrier.origin,
+            carrier.opened.manifest.layers().get(id.position)?.format,
+        );
+        let origin = Arc::clone(self.origins.get(number)?);
         let manifest = Arc::clone(&carrier.opened.lease);
         self.fetched += 1;
         self.promised += size;
@@ -308,6 +327,8 @@ impl Search {
         let (carried, budget) = (Arc::clone(&carrier.opened.manifest), self.budget.clone());
         let fetching = opening::signature(origin, carried, id.position, budget);
         let arrival = fetching.map(move |fetched| Arrival::Signature {
+            origin: number,
+            format,
             id,
             promised: size,
             manifest,
@@ -365,6 +386,7 @@ impl Search {
             Arrival::Manifest {
                 origin,
                 what,
+                may_attest,
                 promised,
                 opened,
             } => {
@@ -372,10 +394,12 @@ impl Search {
                 match opened {
                     Ok(Some(opened)) => self.carry(origin, opened),
                     Ok(None) => {}
-                    Err(reason) => self.skip_manifest(origin, what, reason),
+                    Err(reason) => self.skip_manifest(origin, what, may_attest, reason),
                 }
             }
             Arrival::Signature {
+                origin,
+                format,
                 id,
                 promised,
                 manifest,
@@ -390,7 +414,7 @@ impl Search {
                             batch.manifests.push(manifest);
                         }
                     }
-                    Err(reason) => self.skip(skipped_signature(id, reason)),
+                    Err(reason) => self.skip_signature(origin, format, skipped_signature(id, reason)),
                 }
             }
         }
@@ -444,19 +468,18 @@ impl Search {
                     position,
                 };
                 let size = layer.descriptor.size;
-                skipped.push(skipped_signature(
-                    id,
-                    NotASignature::EnvelopeTooLarge { size, limit }.into(),
-                ));
+                let too_large = NotASignature::EnvelopeTooLarge { size, limit };
+                skipped.push((layer.format, skipped_signature(id, too_large.into())));
             } else {
                 left.push(position);
             }
         }
         if let Some(format) = unsought {
-            skipped.push(Skipped {
+            let unsought = Skipped {
                 what: SkippedItem::Manifest(manifest.digest().clone()),
                 reason: SkipReason::NotSought(format),
-            });
+            };
+            skipped.push((format, unsought));
         }
         if !left.is_empty() {
             self.carriers.push_back(Carrier {
@@ -465,12 +488,33 @@ impl Search {
                 left,
             });
         }
-        for skipped in skipped {
-            self.skip(skipped);
+        for (format, skipped) in skipped {
+            self.skip_signature(number, format, skipped);
         }
     }
 
-    fn skip_manifest(&mut self, number: usize, what: SkippedItem, reason: SkipReason) {
+    /// Makes the search incomplete where the newest attestation may be what cannot be read.
+    fn unread(&mut self, number: usize, what: &SkippedItem, reason: &SkipReason) {
+        let Some(origin) = self.origins.get(number) else {
+            return;
+        };
+        if !self.newest_demanded || !origin.sought.attestations {
+            return;
+        }
+        let (registry, what) = (origin.registry.name.clone(), what.to_string().into());
+        match reason {
+            SkipReason::Missing(_) => self.fail(FetchError::Missing { registry, what }),
+            SkipReason::NotASignature(NotASignature::ManifestTooLarge(_) | NotASignature::EnvelopeTooLarge { .. }) => {
+                self.fail(FetchError::Unread { registry, what });
+            }
+            SkipReason::NotASignature(_) | SkipReason::NotSought(_) | SkipReason::Fetch(_) => {}
+        }
+    }
+
+    fn skip_manifest(&mut self, number: usize, what: SkippedItem, may_attest: bool, reason: SkipReason) {
+        if may_attest {
+            self.unread(number, &what, &reason);
+        }
         // More signatures than are looked at, or a tag's manifest larger than is read: there may be a good one among them.
         let cut = matches!(
             (&what, &reason),
@@ -490,6 +534,13 @@ impl Search {
         self.skip(Skipped { what, reason });
     }
 
+    fn skip_signature(&mut self, number: usize, format: SignatureFormat, skipped: Skipped) {
+        if matches!(format, SignatureFormat::Bundle | SignatureFormat::Attestation) {
+            self.unread(number, &skipped.what, &skipped.reason);
+        }
+        self.skip(skipped);
+    }
+
     fn skip(&mut self, skipped: Skipped) {
         if let SkipReason::Fetch(error) = &skipped.reason {
             self.fail(error.clone());
@@ -499,8 +550,13 @@ impl Search {
         }
     }
 
+    /// Keeps the first error, but prefers one that is more than a registry's silence: only for silence may something else
+    /// stand in.
     fn fail(&mut self, error: FetchError) {
-        self.incomplete.get_or_insert(error);
+        match &self.incomplete {
+            Some(known) if !known.is_silence() || error.is_silence() => {}
+            _ => self.incomplete = Some(error),
+        }
     }
 }
 
