@@ -16,7 +16,7 @@ use assay_verify::digest::Digest;
 use assay_verify::evidence::{DSSE_ENVELOPE, NOTATION_SIGNATURE, SIMPLE_SIGNING, Signature, SignatureManifest};
 use assay_verify::limits::{MAX_ATTESTATION_SIZE, MAX_SIGNATURES_MANIFEST_SIZE};
 use assay_verify::reference::Repository;
-use assayd::cache::evidence::{EvidenceOptions, EvidenceState, EvidenceStore, ImageKey};
+use assayd::cache::evidence::{EvidenceOptions, EvidenceState, EvidenceStore, Extent, ImageKey};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
@@ -164,7 +164,7 @@ fn quiet_panics() {
 async fn fill(store: &EvidenceStore, images: std::ops::Range<usize>) {
     for number in images {
         store
-            .store(&repository(), &image(number), &evidence(number), now())
+            .store(&repository(), &image(number), &evidence(number), Extent::Enough, now())
             .await
             .unwrap();
     }
@@ -174,7 +174,7 @@ async fn fill(store: &EvidenceStore, images: std::ops::Range<usize>) {
 async fn check(store: &EvidenceStore, images: std::ops::Range<usize>) -> usize {
     let mut found = 0;
     for number in images {
-        let signatures = store.load(&repository(), &image(number)).await;
+        let signatures = store.load(&repository(), &image(number)).await.signatures;
         if !signatures.is_empty() {
             assert_eq!(signatures, evidence(number), "image {number}");
             found += 1;
@@ -186,7 +186,7 @@ async fn check(store: &EvidenceStore, images: std::ops::Range<usize>) -> usize {
 /// Whatever happened to it, the store takes new evidence and gives it back.
 async fn check_works(store: &EvidenceStore, number: usize) {
     store
-        .store(&repository(), &image(number), &evidence(number), now())
+        .store(&repository(), &image(number), &evidence(number), Extent::Enough, now())
         .await
         .unwrap();
     assert_eq!(check(store, number..number + 1).await, 1, "{:?}", store.stats());
@@ -291,7 +291,7 @@ impl Drop for Disk {
 async fn returns_what_was_stored_also_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
-    assert!(store.load(&repository(), &image(0)).await.is_empty());
+    assert!(store.load(&repository(), &image(0)).await.signatures.is_empty());
     fill(&store, 0..20).await;
     assert_eq!(check(&store, 0..20).await, 20);
     assert_eq!(store.stats().images, 20);
@@ -312,8 +312,8 @@ async fn keeps_one_digest_apart_under_another_repository_and_media_type() {
     let other: Repository = "registry.example/other".parse().unwrap();
     let mut index = image(0);
     index.media_type = MediaType::parse(MediaType::OCI_INDEX).unwrap();
-    assert!(store.load(&other, &image(0)).await.is_empty());
-    assert!(store.load(&repository(), &index).await.is_empty());
+    assert!(store.load(&other, &image(0)).await.signatures.is_empty());
+    assert!(store.load(&repository(), &index).await.signatures.is_empty());
     assert_eq!(check(&store, 0..1).await, 1);
 }
 
@@ -324,15 +324,18 @@ async fn removes_an_image_and_keeps_the_blobs_that_another_shares() {
     let other: Repository = "mirror.example/app".parse().unwrap();
     fill(&store, 0..1).await;
     let bytes = store.stats().bytes;
-    store.store(&other, &image(0), &evidence(0), now()).await.unwrap();
+    store
+        .store(&other, &image(0), &evidence(0), Extent::Enough, now())
+        .await
+        .unwrap();
     assert!(
         store.stats().bytes < bytes + ENVELOPE_SIZE as u64,
         "the blobs are shared"
     );
 
     store.remove(&repository(), &image(0)).await.unwrap();
-    assert!(store.load(&repository(), &image(0)).await.is_empty());
-    assert_eq!(store.load(&other, &image(0)).await, evidence(0));
+    assert!(store.load(&repository(), &image(0)).await.signatures.is_empty());
+    assert_eq!(store.load(&other, &image(0)).await.signatures, evidence(0));
     store.remove(&other, &image(0)).await.unwrap();
     assert_eq!((store.stats().images, store.stats().bytes), (0, 0));
 }
@@ -344,15 +347,18 @@ async fn replaces_the_list_of_an_image_as_a_whole() {
     fill(&store, 0..1).await;
     let bytes = store.stats().bytes;
     store
-        .store(&repository(), &image(0), &later_evidence(0), now())
+        .store(&repository(), &image(0), &later_evidence(0), Extent::Enough, now())
         .await
         .unwrap();
-    assert_eq!(store.load(&repository(), &image(0)).await, later_evidence(0));
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, later_evidence(0));
     assert!(
         store.stats().bytes < bytes + ENVELOPE_SIZE as u64,
         "what was replaced is gone"
     );
-    store.store(&repository(), &image(0), &[], now()).await.unwrap();
+    store
+        .store(&repository(), &image(0), &[], Extent::Enough, now())
+        .await
+        .unwrap();
     assert_eq!((store.stats().images, store.stats().bytes), (0, 0));
 }
 
@@ -361,12 +367,42 @@ async fn keeps_the_first_signatures_within_the_limits_of_one_verification() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let many: Vec<_> = (0..150).map(|seed| signature(&image(0), seed, 16)).collect();
-    store.store(&repository(), &image(0), &many, now()).await.unwrap();
-    assert_eq!(store.load(&repository(), &image(0)).await, many[..100]);
+    store
+        .store(&repository(), &image(0), &many, Extent::Enough, now())
+        .await
+        .unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, many[..100]);
 
     let large: Vec<_> = (0..10).map(|seed| signature(&image(1), seed, 1024 * 1024)).collect();
-    store.store(&repository(), &image(1), &large, now()).await.unwrap();
-    assert_eq!(store.load(&repository(), &image(1)).await, large[..7]);
+    store
+        .store(&repository(), &image(1), &large, Extent::Enough, now())
+        .await
+        .unwrap();
+    assert_eq!(store.load(&repository(), &image(1)).await.signatures, large[..7]);
+}
+
+#[tokio::test]
+async fn remembers_whether_everything_was_looked_at_and_forgets_it_when_something_is_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let extent = async |store: &EvidenceStore| store.load(&repository(), &image(0)).await.extent;
+    assert_eq!(extent(&store).await, Extent::Enough);
+    let many: Vec<_> = (0..150).map(|seed| signature(&image(0), seed, 16)).collect();
+    let large: Vec<_> = (0..10).map(|seed| signature(&image(0), seed, 1024 * 1024)).collect();
+    for (signatures, stored, expected) in [
+        (&many[..1], Extent::Everything, Extent::Everything),
+        (&many[..100], Extent::Everything, Extent::Everything),
+        (&many[..1], Extent::Enough, Extent::Enough),
+        (&many[..], Extent::Everything, Extent::Enough),
+        (&large[..], Extent::Everything, Extent::Enough),
+        (&large[..2], Extent::Everything, Extent::Everything),
+    ] {
+        let storing = store.store(&repository(), &image(0), signatures, stored, now());
+        storing.await.unwrap();
+        assert_eq!(extent(&store).await, expected, "{} {stored:?}", signatures.len());
+    }
+    store.shut_down().await;
+    assert_eq!(extent(&open(directory.path())).await, Extent::Everything);
 }
 
 #[tokio::test]
@@ -375,19 +411,25 @@ async fn keeps_each_signature_of_a_manifest_under_its_position() {
     let store = open(directory.path());
     let all = signatures_of_one_manifest(&[100, 200, 300], SIMPLE_SIGNING, 0);
     let kept = [all[2].clone(), all[0].clone()];
-    store.store(&repository(), &image(0), &kept, now()).await.unwrap();
-    assert_eq!(store.load(&repository(), &image(0)).await, kept);
+    store
+        .store(&repository(), &image(0), &kept, Extent::Enough, now())
+        .await
+        .unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, kept);
     store.shut_down().await;
     let store = open(directory.path());
-    let loaded = store.load(&repository(), &image(0)).await;
+    let loaded = store.load(&repository(), &image(0)).await.signatures;
     assert_eq!(loaded, kept);
     assert_eq!(loaded.iter().map(Signature::position).collect::<Vec<_>>(), [2, 0]);
     // Read once, and held once.
     assert!(Arc::ptr_eq(loaded[0].manifest().json(), loaded[1].manifest().json()));
     // The same signature twice is one.
     let twice = [all[1].clone(), all[1].clone()];
-    store.store(&repository(), &image(0), &twice, now()).await.unwrap();
-    assert_eq!(store.load(&repository(), &image(0)).await, twice[..1]);
+    store
+        .store(&repository(), &image(0), &twice, Extent::Enough, now())
+        .await
+        .unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, twice[..1]);
 }
 
 #[tokio::test]
@@ -404,8 +446,11 @@ async fn equal_blobs_at_two_positions_are_two_signatures() {
     let json: Arc<[u8]> = serde_json::to_vec(&json).unwrap().into();
     let manifest = Arc::new(SignatureManifest::open(&descriptor(MediaType::OCI_MANIFEST, &json), json).unwrap());
     let both = [0, 1].map(|position| Signature::new(Arc::clone(&manifest), position, blob.into()).unwrap());
-    store.store(&repository(), &image(0), &both, now()).await.unwrap();
-    assert_eq!(store.load(&repository(), &image(0)).await, both);
+    store
+        .store(&repository(), &image(0), &both, Extent::Enough, now())
+        .await
+        .unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, both);
 }
 
 #[tokio::test]
@@ -414,14 +459,20 @@ async fn counts_a_manifest_once_whatever_number_of_its_signatures_is_kept() {
     let store = open(directory.path());
     let manifest_size = MAX_SIGNATURES_MANIFEST_SIZE - 16 * 1024;
     let all = signatures_of_one_manifest(&[10; 20], SIMPLE_SIGNING, manifest_size);
-    store.store(&repository(), &image(0), &all[..1], now()).await.unwrap();
+    store
+        .store(&repository(), &image(0), &all[..1], Extent::Enough, now())
+        .await
+        .unwrap();
     let one = store.stats().bytes;
-    store.store(&repository(), &image(0), &all, now()).await.unwrap();
+    store
+        .store(&repository(), &image(0), &all, Extent::Enough, now())
+        .await
+        .unwrap();
     let many = store.stats().bytes;
     assert!(one > manifest_size as u64);
     assert!(many < one + 16 * 1024, "{one} {many}");
     // Twenty times the manifest would be more than one verification may hold.
-    assert_eq!(store.load(&repository(), &image(0)).await, all);
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, all);
     store.remove(&repository(), &image(0)).await.unwrap();
     assert_eq!(store.stats().bytes, 0);
 }
@@ -432,14 +483,20 @@ async fn keeps_attestations_up_to_what_one_verification_may_hold() {
     let store = open(directory.path());
     let sizes = [MAX_ATTESTATION_SIZE - 4096, MAX_ATTESTATION_SIZE, 1024];
     let all = signatures_of_one_manifest(&sizes, DSSE_ENVELOPE, 0);
-    store.store(&repository(), &image(0), &all, now()).await.unwrap();
-    assert_eq!(store.load(&repository(), &image(0)).await, all);
+    store
+        .store(&repository(), &image(0), &all, Extent::Enough, now())
+        .await
+        .unwrap();
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, all);
     let sizes = [MAX_ATTESTATION_SIZE, MAX_ATTESTATION_SIZE, 1024];
     let all = signatures_of_one_manifest(&sizes, DSSE_ENVELOPE, 0);
-    store.store(&repository(), &image(0), &all, now()).await.unwrap();
+    store
+        .store(&repository(), &image(0), &all, Extent::Enough, now())
+        .await
+        .unwrap();
     // The two large ones and their manifest are too much; the small one fits beside the first.
     let expected = [all[0].clone(), all[2].clone()];
-    assert_eq!(store.load(&repository(), &image(0)).await, expected);
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, expected);
 }
 
 #[tokio::test]
@@ -664,7 +721,13 @@ async fn an_old_copy_put_back_is_older_evidence_and_nothing_else() {
     let store = open(directory.path());
     for number in 0..40 {
         store
-            .store(&repository(), &image(number), &later_evidence(number), now())
+            .store(
+                &repository(),
+                &image(number),
+                &later_evidence(number),
+                Extent::Enough,
+                now(),
+            )
             .await
             .unwrap();
     }
@@ -675,10 +738,10 @@ async fn an_old_copy_put_back_is_older_evidence_and_nothing_else() {
     let store = open(directory.path());
     assert_eq!(check(&store, 0..40).await, 20);
     store
-        .store(&repository(), &image(0), &later_evidence(0), now())
+        .store(&repository(), &image(0), &later_evidence(0), Extent::Enough, now())
         .await
         .unwrap();
-    assert_eq!(store.load(&repository(), &image(0)).await, later_evidence(0));
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, later_evidence(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -689,7 +752,13 @@ async fn old_pages_among_new_ones_cost_work_and_nothing_else() {
     let store = open(new.path());
     for number in 0..20 {
         store
-            .store(&repository(), &image(number), &later_evidence(number), now())
+            .store(
+                &repository(),
+                &image(number),
+                &later_evidence(number),
+                Extent::Enough,
+                now(),
+            )
             .await
             .unwrap();
     }
@@ -717,7 +786,7 @@ async fn old_pages_among_new_ones_cost_work_and_nothing_else() {
         fs::write(&path, bytes).unwrap();
         let store = open(directory.path());
         for number in 0..20 {
-            let found = store.load(&repository(), &image(number)).await;
+            let found = store.load(&repository(), &image(number)).await.signatures;
             assert!(
                 found.is_empty() || found == evidence(number) || found == later_evidence(number),
                 "round {round}, image {number}"
@@ -827,7 +896,7 @@ async fn a_second_process_is_told_so_and_takes_over_later() {
     let second = open(directory.path());
     assert_eq!(check(&second, 0..1).await, 0);
     let refused = second
-        .store(&repository(), &image(1), &evidence(1), now())
+        .store(&repository(), &image(1), &evidence(1), Extent::Enough, now())
         .await
         .unwrap_err();
     assert!(
@@ -853,7 +922,7 @@ async fn a_full_disk_is_said_and_survived_and_nothing_stored_is_lost() {
     let mut refused = None;
     for number in 20..2000 {
         let stored = store
-            .store(&repository(), &image(number), &evidence(number), now())
+            .store(&repository(), &image(number), &evidence(number), Extent::Enough, now())
             .await;
         if let Err(cause) = stored {
             refused = Some((number, cause));
@@ -884,7 +953,7 @@ async fn a_read_only_disk_is_said_and_survived() {
     let store = open(disk.path());
     assert_eq!(check(&store, 0..10).await, 0);
     let refused = store
-        .store(&repository(), &image(1), &evidence(1), now())
+        .store(&repository(), &image(1), &evidence(1), Extent::Enough, now())
         .await
         .unwrap_err();
     assert!(refused.to_string().contains("Read-only file system"), "{refused}");
@@ -907,7 +976,7 @@ async fn answers_nothing_after_it_was_shut_down() {
     assert_eq!(check(&store, 0..1).await, 0);
     assert!(
         store
-            .store(&repository(), &image(0), &evidence(0), now())
+            .store(&repository(), &image(0), &evidence(0), Extent::Enough, now())
             .await
             .is_err()
     );

@@ -7,13 +7,14 @@ use std::time::Duration;
 use assay_verify::Timestamp;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
-use assay_verify::evidence::Signature;
+use assay_verify::evidence::{Signature, SignatureFormat};
 use assay_verify::judge::{
     self, AttestationAsked, AuthorityReport, AuthorityTerms, Findings, Judgement, Permit, Progress, Rejection,
     Requirement, Subject,
 };
 use assay_verify::limits::{
-    DENIAL_LIFETIME, GATHER_DEADLINE, GRACE_VERDICT_LIFETIME, MAX_QUERIES, MAX_VERDICT_LIFETIME,
+    CONFIRMATION_DEADLINE, DENIAL_LIFETIME, GATHER_DEADLINE, GRACE_VERDICT_LIFETIME, MAX_QUERIES, MAX_SIGNATURES,
+    MAX_VERDICT_LIFETIME,
 };
 use assay_verify::notation::steps;
 use assay_verify::platform::NodePlatform;
@@ -23,13 +24,14 @@ use assay_verify::reference::Repository;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use jiff::SignedDuration;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::advice::advice;
 use super::pipeline::{self, ByRules, CacheState, Inner, decide_by_rules};
 use super::question::Question;
 use super::respondents::Respondents;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
+use crate::cache::evidence::Extent;
 use crate::cache::verdicts::Interval;
 use crate::fetch::{FetchError, Judged, Place, Skipped, Sought, Summary};
 use crate::trust::TrustSnapshot;
@@ -81,13 +83,30 @@ pub(super) async fn online(
     rule: &Rule,
     question: &Question,
     now: Timestamp,
+    waiting: Waiting,
 ) -> Evaluation {
-    let gathered = gather(world, snapshot, rule, question, now).await;
-    let unsigned = !matches!(gathered.judgement, Judgement::Admit(_));
-    if unsigned && rule.accepts_platform_signatures() && question.descriptor.media_type.is_index() {
-        return platforms(world, snapshot, rule, question, now, gathered).await;
+    let gathered = gather(world, snapshot, rule, question, now, waiting).await;
+    let indexed = rule.accepts_platform_signatures() && question.descriptor.media_type.is_index();
+    if indexed && has_nothing(&gathered) {
+        return platforms(world, snapshot, rule, question, now, waiting, gathered).await;
     }
     conclude(snapshot, rule, gathered, now)
+}
+
+/// Whether a complete search found nothing that any authority of the rule would have to say. What says no, or may, stands:
+/// the children's signatures do not outvote their index's own.
+fn has_nothing(gathered: &Gathered) -> bool {
+    let is_nothing = |code| matches!(code, Code::Unsigned | Code::AttestationMissing);
+    let complete = |summary: &Summary| summary.incomplete.is_none();
+    match &gathered.judgement {
+        Judgement::Reject(rejection) => {
+            let mut reports = rejection.reports.iter().filter_map(AuthorityReport::shortcoming);
+            is_nothing(rejection.code)
+                && reports.all(|(code, _)| is_nothing(code))
+                && gathered.summary.as_ref().is_none_or(complete)
+        }
+        Judgement::Admit(_) | Judgement::Need(_) => false,
+    }
 }
 
 /// What was found about an image.
@@ -96,8 +115,17 @@ struct Gathered {
     /// What the search for signatures came to, where there was one.
     summary: Option<Summary>,
     cache: CacheState,
-    /// Whether it rests on what was stored, because a registry that should have been asked did not answer.
-    unconfirmed: bool,
+    /// Why it rests on what was stored: a registry that should have been asked did not answer.
+    unconfirmed: Option<FetchError>,
+}
+
+/// Who waits for a judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// An asker, with a deadline of his own.
+    Asker,
+    /// Nobody: a verdict that still holds is looked at again.
+    Nobody,
 }
 
 /// Judges an index by the signatures on its children, because the index itself has none that suffices: every child that
@@ -108,6 +136,7 @@ async fn platforms(
     rule: &Rule,
     question: &Question,
     now: Timestamp,
+    waiting: Waiting,
     index: Gathered,
 ) -> Evaluation {
     let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
@@ -132,7 +161,7 @@ async fn platforms(
         }
     };
     let mut permits = Vec::with_capacity(children.children().len());
-    let mut unconfirmed = false;
+    let mut unconfirmed = None;
     for child in children.children() {
         let question = Question {
             descriptor: child.clone(),
@@ -154,11 +183,11 @@ async fn platforms(
                 )
             });
         }
-        let gathered = gather(world, snapshot, rule, &question, now).await;
+        let gathered = gather(world, snapshot, rule, &question, now, waiting).await;
         match gathered.judgement {
             Judgement::Admit(permit) => {
                 permits.push(*permit);
-                unconfirmed |= gathered.unconfirmed;
+                unconfirmed = unconfirmed.or(gathered.unconfirmed);
             }
             _ => {
                 return conclude(snapshot, rule, gathered, now)
@@ -186,26 +215,38 @@ async fn gather(
     rule: &Rule,
     question: &Question,
     now: Timestamp,
+    waiting: Waiting,
 ) -> Gathered {
     // Stored evidence that still admits needs no request to a registry: it is judged from its bytes, so it proves itself
     // again. With nothing stored this is the judgement without evidence, which only a rule that accepts the unverified
     // passes.
-    let mut kept = world.evidence.load(&question.repository, &question.descriptor).await;
+    let stored = world.evidence.load(&question.repository, &question.descriptor).await;
+    let mut kept = stored.signatures;
     let mut judging = Judging::new(&world.respondents, Arguments::new(snapshot, rule, question, now));
     let stored_suffices = judging.add(kept.clone(), Seen::Before).await;
-    if stored_suffices && !judging.wants_everything() {
+    let wants_everything = judging.wants_everything();
+    if stored_suffices && !wants_everything {
         return Gathered {
             judgement: judging.conclude().await,
             summary: None,
             cache: CacheState::Evidence,
-            unconfirmed: false,
+            unconfirmed: None,
         };
     }
+    // Where the newest decides, only what was the newest when it was stored may stand in for what a registry does not say.
+    let stands_in = stored_suffices && stored.extent == Extent::Everything;
     kept.retain(|signature| judging.rests_on(signature));
 
-    let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
+    let patience = match waiting {
+        Waiting::Asker if stands_in => CONFIRMATION_DEADLINE,
+        Waiting::Asker | Waiting::Nobody => GATHER_DEADLINE,
+    };
+    let budget = world.registries.budget(tokio::time::Instant::now() + patience);
     let places = judging.arguments.places();
     let mut search = world.registries.search(places, &question.descriptor, budget);
+    if wants_everything {
+        search.demand_the_newest();
+    }
     while let Some(batch) = search.next_batch(&judging.judged).await {
         let enough = judging.add(batch.signatures.clone(), Seen::Now).await;
         // What satisfied nothing is dropped with its batch, and its share of the memory goes back.
@@ -216,31 +257,53 @@ async fn gather(
                 .filter(|signature| judging.rests_on(signature))
                 .cloned(),
         );
-        if enough && !judging.wants_everything() {
+        if enough && !wants_everything {
             break;
         }
     }
-    let summary = search.finish();
-    let lacking = summary.incomplete.clone().filter(|_| judging.wants_everything());
-    let judgement = match (judging.conclude().await, &lacking) {
-        // The signature that would decide may be the one that did not come. Only what was whole when it was stored may
-        // stand in for it.
-        (Judgement::Admit(mut permit), Some(error)) if !stored_suffices => Judgement::Reject(Rejection {
-            code: error.code(),
-            reason: error.to_string(),
-            reports: permit.take_reports(),
-        }),
-        (judgement, _) => judgement,
+    let mut summary = search.finish();
+    if wants_everything && judging.of_cosign > MAX_SIGNATURES {
+        summary.incomplete = Some(FetchError::TooManySignatures {
+            registry: question.repository.host().into(),
+            what: question.descriptor.digest.to_string().into(),
+        });
+    }
+    let lacking = summary.incomplete.clone().filter(|_| wants_everything);
+    let judgement = judging.conclude().await;
+    let (judgement, unconfirmed) = match (judgement, lacking) {
+        // The statement that would decide may be the one that did not come.
+        (Judgement::Admit(mut permit), Some(error)) if !stands_in || !error.is_silence() => {
+            let rejection = Rejection {
+                code: error.code(),
+                reason: error.to_string(),
+                reports: permit.take_reports(),
+            };
+            (Judgement::Reject(rejection), None)
+        }
+        (Judgement::Reject(rejection), lacking) => {
+            // Something newer than what is stored denies, or there is nothing that admits: from now on no silence of a
+            // registry may bring back what is stored.
+            if wants_everything && (stored_suffices || lacking.is_none()) {
+                forget(world, question).await;
+            }
+            (Judgement::Reject(rejection), None)
+        }
+        (judgement, lacking) => (judgement, lacking),
     };
-    if let Judgement::Admit(permit) = &judgement {
+    if let (Judgement::Admit(permit), None) = (&judgement, &unconfirmed) {
         // Persisting follows judging, and keeps only what the permit rests on: junk never fills the store.
         let digests = &permit.rests_on().digests;
         kept.retain(|signature| {
             digests.contains(signature.manifest().digest()) && digests.contains(&signature.layer().descriptor.digest)
         });
+        let extent = if wants_everything {
+            Extent::Everything
+        } else {
+            Extent::Enough
+        };
         if let Err(error) = world
             .evidence
-            .store(&question.repository, &question.descriptor, &kept, now)
+            .store(&question.repository, &question.descriptor, &kept, extent, now)
             .await
         {
             debug!("the evidence of {} is not kept: {error}", question.repository);
@@ -249,12 +312,22 @@ async fn gather(
     Gathered {
         judgement,
         summary: Some(summary),
-        cache: if lacking.is_some() && stored_suffices {
+        cache: if unconfirmed.is_some() {
             CacheState::Evidence
         } else {
             CacheState::Gathered
         },
-        unconfirmed: lacking.is_some(),
+        unconfirmed,
+    }
+}
+
+/// Removes what is stored for an image that is denied now.
+async fn forget(world: &Inner, question: &Question) {
+    if let Err(error) = world.evidence.remove(&question.repository, &question.descriptor).await {
+        warn!(
+            "the evidence of {} is denied and cannot be removed: {error}",
+            question.repository
+        );
     }
 }
 
@@ -320,6 +393,8 @@ struct Judging<'w> {
     findings: Findings,
     answers: Answers,
     judged: Judged,
+    /// How many signatures of cosign's were given to the judge, who looks at the first [`MAX_SIGNATURES`].
+    of_cosign: usize,
 }
 
 /// What does not change while an image is judged.
@@ -340,6 +415,7 @@ impl<'w> Judging<'w> {
             arguments: Arc::new(arguments),
             answers: Answers::default(),
             judged: Judged::default(),
+            of_cosign: 0,
         }
     }
 
@@ -356,6 +432,8 @@ impl<'w> Judging<'w> {
     /// Judges more signatures, and asks the world for what they lack. Returns whether there are enough good ones now.
     async fn add(&mut self, signatures: Vec<Signature>, seen: Seen) -> bool {
         signatures.iter().for_each(|signature| self.judged.add(signature));
+        let of_cosign = |signature: &&Signature| signature.layer().format != SignatureFormat::Notation;
+        self.of_cosign += signatures.iter().filter(of_cosign).count();
         let mut progress = self
             .judge(seen, move |findings, subject, requirement, circumstances| {
                 findings.add(&signatures, subject, requirement, circumstances)
@@ -504,7 +582,7 @@ pub fn offline(
                 judgement,
                 summary: None,
                 cache: CacheState::Gathered,
-                unconfirmed: false,
+                unconfirmed: None,
             };
             conclude(snapshot, rule, gathered, now).explanation
         }
@@ -534,16 +612,21 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
     let (outcome, authorities, interval) = match (judgement, incomplete) {
         (Judgement::Admit(mut permit), _) => {
             // What the registry would have said is asked for again soon.
-            let longest = if unconfirmed {
-                GRACE_VERDICT_LIFETIME
-            } else {
-                MAX_VERDICT_LIFETIME
+            let longest = match &unconfirmed {
+                Some(_) => GRACE_VERDICT_LIFETIME,
+                None => MAX_VERDICT_LIFETIME,
             };
             let interval = admit_interval(permit.interval(), longest, now);
             // The verdict is remembered, by the thousand; what was found is told once.
             let authorities = permit.take_reports();
             (
-                Outcome::Admit(Ground::Evidence(Arc::from(permit))),
+                Outcome::Admit(match unconfirmed {
+                    Some(error) => Ground::StoredEvidence {
+                        permit: Arc::from(permit),
+                        unconfirmed: error.to_string().into(),
+                    },
+                    None => Ground::Evidence(Arc::from(permit)),
+                }),
                 authorities,
                 interval,
             )

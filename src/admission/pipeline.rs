@@ -18,7 +18,7 @@ use tokio::time::timeout_at;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::evaluate::{self, Evaluation, Explanation};
+use super::evaluate::{self, Evaluation, Explanation, Waiting};
 use super::events;
 use super::question::{Hook, Question, QuestionError};
 use super::respondents::Respondents;
@@ -193,7 +193,7 @@ impl Admission {
         match decide_by_rules(&snapshot, question) {
             ByRules::Decided(verdict) => Explanation::without_evidence(verdict),
             ByRules::Evidence(rule) => {
-                evaluate::online(&self.inner, &snapshot, rule, question, now)
+                evaluate::online(&self.inner, &snapshot, rule, question, now, Waiting::Asker)
                     .await
                     .explanation
             }
@@ -297,11 +297,14 @@ impl Admission {
             if let Some(hit) = self.inner.verdicts.get(&key, (self.inner.clock)()) {
                 if hit.refresh_due {
                     // Nobody waits for it; what it finds replaces the verdict.
-                    drop(self.fly(key, question.clone(), snapshot.clone()));
+                    drop(self.fly(key, question.clone(), snapshot.clone(), Waiting::Nobody));
                 }
                 return (hit.value, CacheState::Verdict);
             }
-            let flight = async { self.fly(key, question.clone(), snapshot.clone())?.outcome().await };
+            let flight = async {
+                let flight = self.fly(key, question.clone(), snapshot.clone(), Waiting::Asker)?;
+                flight.outcome().await
+            };
             let denial = match timeout_at((started + VERIFY_DEADLINE).into(), flight).await {
                 // A policy that came into force meanwhile decides instead.
                 Ok(Ok(_)) if self.generation() != snapshot.generation => continue,
@@ -340,6 +343,7 @@ impl Admission {
         key: VerdictKey,
         question: Question,
         snapshot: Arc<TrustSnapshot>,
+        waiting: Waiting,
     ) -> Result<Flight<Answer>, FlightError> {
         let admission = self.clone();
         let landing = key.clone();
@@ -355,7 +359,7 @@ impl Admission {
             let mut turn = 1;
             loop {
                 let changes = admission.changed_answers();
-                let evaluation = evaluate::online(&admission.inner, &snapshot, rule, &question, now).await;
+                let evaluation = evaluate::online(&admission.inner, &snapshot, rule, &question, now, waiting).await;
                 let answer = admission.land(&landing, evaluation, now);
                 // Revocation data that came meanwhile may end what was found. Then it is judged again, from what is at hand
                 // now; what changes without end is answered and not remembered.

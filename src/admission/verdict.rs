@@ -36,6 +36,13 @@ pub enum Outcome {
 pub enum Ground {
     /// The evidence satisfies the rule.
     Evidence(Arc<Permit>),
+    /// Evidence that was the newest when it was stored satisfies the rule, and a registry did not say whether it still is.
+    StoredEvidence {
+        /// What it grants.
+        permit: Arc<Permit>,
+        /// Why the registry said nothing.
+        unconfirmed: Box<str>,
+    },
     /// The rule lists the digest.
     ListedDigest,
     /// No rule matches, and the policy admits what no rule matches.
@@ -111,7 +118,9 @@ impl Verdict {
     /// Whether it is an admit that rests on the answer to a query.
     pub(super) fn rests_on(&self, query: QueryId) -> bool {
         match &self.outcome {
-            Outcome::Admit(Ground::Evidence(permit)) => permit.rests_on().queries.contains(&query),
+            Outcome::Admit(Ground::Evidence(permit) | Ground::StoredEvidence { permit, .. }) => {
+                permit.rests_on().queries.contains(&query)
+            }
             _ => false,
         }
     }
@@ -121,6 +130,12 @@ impl Verdict {
     pub fn finding(&self) -> String {
         let found = match &self.outcome {
             Outcome::Admit(Ground::Evidence(permit)) => granted(permit),
+            Outcome::Admit(Ground::StoredEvidence { permit, unconfirmed }) => {
+                format!(
+                    "not confirmed to be the newest, from stored evidence: {unconfirmed}; {}",
+                    granted(permit)
+                )
+            }
             Outcome::Admit(Ground::ListedDigest) => "the rule lists this digest".to_owned(),
             Outcome::Admit(Ground::Unmatched) => "no rule matches, and the policy admits such images".to_owned(),
             Outcome::Audited(denial) | Outcome::Deny(denial) => denial.reason.clone(),

@@ -97,6 +97,7 @@ mod tests {
     use assay_verify::digest::Digest;
 
     use super::*;
+    use crate::cache::record::Extent;
 
     fn record(repository: &str, envelopes: &[&str]) -> ImageRecord {
         let descriptor = |content: &str| Descriptor {
@@ -115,6 +116,7 @@ mod tests {
             descriptor: descriptor("image"),
             recorded: Timestamp::UNIX_EPOCH,
             used: 1,
+            extent: Extent::Enough,
             signatures: envelopes.iter().map(entry).collect(),
         }
     }

@@ -23,7 +23,7 @@ use assay_verify::reference::Repository;
 use tracing::warn;
 
 use super::accounts::Accounts;
-use super::record::{BlobKey, IMAGE_PREFIX, ImageKey, ImageRecord, SignatureEntry, decode_blob, encode_blob};
+use super::record::{BlobKey, Extent, IMAGE_PREFIX, ImageKey, ImageRecord, SignatureEntry, decode_blob, encode_blob};
 
 /// sled's page cache. The system's own keeps the rest; more here only costs memory.
 const SLED_CACHE: u64 = 4 * 1024 * 1024;
@@ -81,6 +81,7 @@ pub(super) struct Opened {
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) signatures: Vec<Signature>,
+    pub(super) extent: Extent,
     pub(super) damaged: u64,
     /// Tidying up failed: what was proven holds all the same.
     pub(super) upkeep: Option<Failure>,
@@ -280,6 +281,11 @@ impl Opened {
             }
         }
         record.signatures = proven;
+        // What is gone may have been the newest.
+        if found.damaged > 0 {
+            record.extent = Extent::Enough;
+        }
+        found.extent = record.extent;
         record.used = self.accounts.next_use();
         if let Some(account) = self.accounts.images.get_mut(&key) {
             account.used = record.used;
@@ -297,12 +303,19 @@ impl Opened {
         Ok(found)
     }
 
-    pub(super) fn store(&mut self, image: &Image, signatures: &[Signature], now: Timestamp) -> Result<(), Failure> {
+    pub(super) fn store(
+        &mut self,
+        image: &Image,
+        signatures: &[Signature],
+        extent: Extent,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
         let mut record = ImageRecord {
             repository: image.repository.clone(),
             descriptor: image.descriptor.clone(),
             recorded: now,
             used: self.accounts.next_use(),
+            extent,
             signatures: Vec::new(),
         };
         let mut kept: Vec<&Signature> = Vec::new();
@@ -310,7 +323,11 @@ impl Opened {
         let mut blobs = HashMap::new();
         // The first ones are kept: the caller puts first what was good.
         for signature in signatures {
-            if kept.len() >= MAX_SIGNATURES || !names.insert(signature.id()) {
+            if !names.insert(signature.id()) {
+                continue;
+            }
+            if kept.len() >= MAX_SIGNATURES {
+                record.extent = Extent::Enough;
                 continue;
             }
             let entry = SignatureEntry::new(signature);
@@ -320,6 +337,8 @@ impl Opened {
                 blobs = with;
                 record.signatures.push(entry);
                 kept.push(signature);
+            } else {
+                record.extent = Extent::Enough;
             }
         }
         if kept.is_empty() {

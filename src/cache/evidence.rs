@@ -25,7 +25,7 @@ use tracing::error;
 
 use super::database::Image;
 use super::files::Claim;
-pub use super::record::ImageKey;
+pub use super::record::{Extent, ImageKey};
 use super::store::Store;
 
 /// Requests that wait for the store's thread. More callers than this wait for room.
@@ -129,9 +129,18 @@ pub struct EvidenceStats {
 #[error("the evidence store cannot be written: {0}")]
 pub struct NotStored(pub(super) String);
 
+/// What is stored for an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The signatures that prove themselves now.
+    pub signatures: Vec<Signature>,
+    /// How much was looked at before they were stored. [`Extent::Everything`] only where all of them are still there.
+    pub extent: Extent,
+}
+
 enum Request {
-    Load(Image, oneshot::Sender<Vec<Signature>>),
-    Store(Image, Vec<Signature>, Timestamp, oneshot::Sender<Result<(), NotStored>>),
+    Load(Image, oneshot::Sender<Stored>),
+    Store(Image, Stored, Timestamp, oneshot::Sender<Result<(), NotStored>>),
     Remove(Image, oneshot::Sender<Result<(), NotStored>>),
     Clear(oneshot::Sender<Result<(), NotStored>>),
     Pin(HashSet<ImageKey>),
@@ -210,12 +219,12 @@ impl EvidenceStore {
 
     /// The signatures that were stored for an image and prove themselves now. Empty where there are none, or the store
     /// does not work.
-    pub async fn load(&self, repository: &Repository, descriptor: &Descriptor) -> Vec<Signature> {
+    pub async fn load(&self, repository: &Repository, descriptor: &Descriptor) -> Stored {
         let worker = self.worker();
         if worker.view.is_slow() {
             // Whoever waited before this one waited in vain.
             self.shared.give_up_if_stuck(&worker);
-            return Vec::new();
+            return Stored::default();
         }
         let request = |reply| Request::Load(image(repository, descriptor), reply);
         self.ask(request, LOAD_TIMEOUT).await.unwrap_or_default()
@@ -234,9 +243,14 @@ impl EvidenceStore {
         repository: &Repository,
         descriptor: &Descriptor,
         signatures: &[Signature],
+        extent: Extent,
         now: Timestamp,
     ) -> Result<(), NotStored> {
-        let request = |reply| Request::Store(image(repository, descriptor), signatures.to_vec(), now, reply);
+        let stored = Stored {
+            signatures: signatures.to_vec(),
+            extent,
+        };
+        let request = |reply| Request::Store(image(repository, descriptor), stored, now, reply);
         self.ask(request, WRITE_TIMEOUT).await?
     }
 
@@ -385,8 +399,8 @@ fn run(mut store: Store, mut requests: mpsc::Receiver<Request>, view: &View) {
                 let answer = store.load(&image);
                 let _ = reply.send(view.show(&store, answer));
             }
-            Request::Store(image, signatures, now, reply) => {
-                let answer = store.store(&image, &signatures, now);
+            Request::Store(image, stored, now, reply) => {
+                let answer = store.store(&image, &stored.signatures, stored.extent, now);
                 let _ = reply.send(view.show(&store, answer));
             }
             Request::Remove(image, reply) => {

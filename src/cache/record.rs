@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Changes with the layout of any record. Records of another version are not read.
-const FORMAT_VERSION: u8 = 2;
+const FORMAT_VERSION: u8 = 3;
 
 const HEADER_LENGTH: usize = 6;
 
@@ -88,6 +88,17 @@ fn prefixed(prefix: u8, hash: [u8; 32]) -> [u8; 33] {
     key
 }
 
+/// How much was looked at before evidence was stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Extent {
+    /// Enough for a rule that any good evidence satisfies. There may have been newer.
+    #[default]
+    Enough,
+    /// All that there was, under a rule of which the newest statement decides: this was the newest.
+    Everything,
+}
+
 /// Which signatures belong to an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ImageRecord {
@@ -97,6 +108,7 @@ pub(super) struct ImageRecord {
     pub(super) recorded: Timestamp,
     /// The store's count of uses when this image was last used, coarsely.
     pub(super) used: u64,
+    pub(super) extent: Extent,
     pub(super) signatures: Vec<SignatureEntry>,
 }
 
@@ -157,6 +169,7 @@ struct Wire<'a> {
     size: u64,
     recorded: Timestamp,
     used: u64,
+    extent: Extent,
     signatures: Vec<WireSignature>,
 }
 
@@ -189,6 +202,7 @@ impl ImageRecord {
             size: self.descriptor.size,
             recorded: self.recorded,
             used: self.used,
+            extent: self.extent,
             signatures: self.signatures.iter().map(WireSignature::from).collect(),
         };
         let json = serde_json::to_vec(&wire).map_err(|_| RecordError::Content)?;
@@ -235,6 +249,7 @@ impl ImageRecord {
             },
             recorded: wire.recorded,
             used: wire.used,
+            extent: wire.extent,
             signatures: wire
                 .signatures
                 .iter()
@@ -333,6 +348,7 @@ mod tests {
             descriptor: descriptor("image"),
             recorded: Timestamp::from_second(1_800_000_000).unwrap(),
             used: 7,
+            extent: Extent::Everything,
             signatures: vec![SignatureEntry {
                 manifest: descriptor("manifest"),
                 position: 3,
@@ -380,8 +396,10 @@ mod tests {
     fn recognises_another_format_version_and_kind() {
         let key = record().key();
         let mut bytes = record().encode().unwrap();
-        bytes[0] = 1;
-        assert_eq!(ImageRecord::decode(key, &bytes), Err(RecordError::Version(1)));
+        for version in [1, 2] {
+            bytes[0] = version;
+            assert_eq!(ImageRecord::decode(key, &bytes), Err(RecordError::Version(version)));
+        }
         assert_eq!(
             ImageRecord::decode(key, &encode_blob(b"{}").unwrap()),
             Err(RecordError::Kind)

@@ -20,9 +20,9 @@ use assay_verify::evidence::Signature;
 use tracing::{error, info, warn};
 
 use super::database::{Failure, Found, Image, Opened, close, guarded};
-use super::evidence::{EvidenceOptions, EvidenceState, EvidenceStats, NotStored};
+use super::evidence::{EvidenceOptions, EvidenceState, EvidenceStats, NotStored, Stored};
 use super::files::{Claim, Files, remove};
-use super::record::ImageKey;
+use super::record::{Extent, ImageKey};
 
 /// What sled's file may take beside twice the limit: a few dozen of its segments of 512 KiB, of which it always keeps
 /// some.
@@ -91,31 +91,34 @@ impl Store {
         self.claim.thread.load(Ordering::SeqCst) != self.thread
     }
 
-    pub(super) fn load(&mut self, image: &Image) -> Vec<Signature> {
+    pub(super) fn load(&mut self, image: &Image) -> Stored {
         let Some(open) = self.opened() else {
             self.misses += 1;
-            return Vec::new();
+            return Stored::default();
         };
         match open.load(image) {
             Ok(mut found) => {
                 let upkeep = found.upkeep.take();
-                let signatures = self.found(image, found);
+                let stored = self.found(image, found);
                 if let Some(failure) = upkeep {
                     self.failed(failure);
                 }
-                signatures
+                stored
             }
             Err(failure) => {
                 self.misses += 1;
                 self.failed(failure);
-                Vec::new()
+                Stored::default()
             }
         }
     }
 
-    fn found(&mut self, image: &Image, found: Found) -> Vec<Signature> {
+    fn found(&mut self, image: &Image, found: Found) -> Stored {
         self.counted(image, found.damaged, !found.signatures.is_empty());
-        found.signatures
+        Stored {
+            signatures: found.signatures,
+            extent: found.extent,
+        }
     }
 
     fn counted(&mut self, image: &Image, damaged: u64, hit: bool) {
@@ -134,11 +137,17 @@ impl Store {
         }
     }
 
-    pub(super) fn store(&mut self, image: &Image, signatures: &[Signature], now: Timestamp) -> Result<(), NotStored> {
+    pub(super) fn store(
+        &mut self,
+        image: &Image,
+        signatures: &[Signature],
+        extent: Extent,
+        now: Timestamp,
+    ) -> Result<(), NotStored> {
         let (limit, key) = (self.options.limit, image.key());
         let pinned = std::mem::take(&mut self.pinned);
         let outcome = self.write(|open| {
-            open.store(image, signatures, now)?;
+            open.store(image, signatures, extent, now)?;
             open.evict(limit, &pinned, key)
         });
         self.pinned = pinned;
@@ -197,7 +206,7 @@ impl Store {
 
     /// Copies what is alive into a new file when the old one has grown too large. `between` is called again and again
     /// meanwhile and may read.
-    pub(super) fn rebuild_if_due(&mut self, between: impl FnMut(&mut dyn FnMut(&Image) -> Vec<Signature>)) {
+    pub(super) fn rebuild_if_due(&mut self, between: impl FnMut(&mut dyn FnMut(&Image) -> Stored)) {
         let State::Open(open) = &mut self.state else { return };
         if open.written < FILE_CHECK_INTERVAL || open.read_only.is_some() {
             return;
@@ -209,7 +218,7 @@ impl Store {
         }
     }
 
-    fn rebuild(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image) -> Vec<Signature>)) {
+    fn rebuild(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image) -> Stored)) {
         let State::Open(open) = &mut self.state else { return };
         let before = open.size_on_disk;
         let mut served = Vec::new();
@@ -219,7 +228,10 @@ impl Store {
                 let mut found = open.load(image).unwrap_or_default();
                 let signatures = std::mem::take(&mut found.signatures);
                 served.push((image.clone(), found.damaged, !signatures.is_empty()));
-                signatures
+                Stored {
+                    signatures,
+                    extent: found.extent,
+                }
             });
         };
         let (new, old, path) = (self.files.copy(), self.files.old(), self.files.store());
@@ -512,7 +524,7 @@ mod tests {
     fn fill(store: &mut Store, images: std::ops::Range<usize>) {
         for number in images {
             store
-                .store(&image(number), &evidence(number), Timestamp::UNIX_EPOCH)
+                .store(&image(number), &evidence(number), Extent::Enough, Timestamp::UNIX_EPOCH)
                 .unwrap();
         }
     }
@@ -525,7 +537,7 @@ mod tests {
         let before = store.stats();
         let mut reads = 0;
         store.rebuild(|read| {
-            assert_eq!(read(&image(reads)), evidence(reads));
+            assert_eq!(read(&image(reads)).signatures, evidence(reads));
             reads += 1;
         });
         assert_eq!(reads, 100);
@@ -533,7 +545,7 @@ mod tests {
         assert_eq!((after.images, after.bytes), (before.images, before.bytes));
         assert_eq!((after.hits, after.damaged_records), (100, 0));
         for number in 0..100 {
-            assert_eq!(store.load(&image(number)), evidence(number));
+            assert_eq!(store.load(&image(number)).signatures, evidence(number));
         }
         let names = fs::read_dir(directory.path()).unwrap();
         let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
@@ -549,15 +561,15 @@ mod tests {
         let thread = claim.take();
         let mut store = Store::open(options(directory.path()), claim, thread);
         assert_eq!(store.stats().damaged_stores, 1);
-        assert!(store.load(&image(0)).is_empty());
+        assert!(store.load(&image(0)).signatures.is_empty());
         fill(&mut store, 0..3);
 
         // The stuck one wakes up.
         stuck.failed(Failure::Damaged("whatever it waited for".to_owned()));
-        assert!(stuck.load(&image(0)).is_empty());
+        assert!(stuck.load(&image(0)).signatures.is_empty());
         assert!(stuck.clear().is_err());
         stuck.shut_down();
-        assert_eq!(store.load(&image(0)), evidence(0));
+        assert_eq!(store.load(&image(0)).signatures, evidence(0));
         fill(&mut store, 3..4);
         let (other, _claim) = first_thread(directory.path());
         assert!(other.stats().state.is_degraded(), "the files are still claimed");

@@ -435,6 +435,12 @@ pub const MAX_EXPRESSION_VALUES: usize = 65_536;
 /// keys months ahead; a month is time to roll them out.
 pub const TRUSTED_ROOT_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How long the registry is asked when stored evidence may stand in for what it would say: the answer has to leave before
+/// [`VERIFY_DEADLINE`]. A refresh, for which nobody waits, takes [`GATHER_DEADLINE`].
+pub const CONFIRMATION_DEADLINE: Duration = Duration::from_secs(4);
+
+const _: () = assert!(CONFIRMATION_DEADLINE.as_secs() < VERIFY_DEADLINE.as_secs());
+
 /// Timestamps of one signature that may not hold before it is given up. A stranger's tokens cost up to
 /// [`MAX_TIMESTAMP_VERIFICATIONS`] each, and nothing that is signed for real comes with several bad ones.
 pub const MAX_REFUSED_TIMESTAMPS: usize = 4;
