@@ -594,7 +594,8 @@ pub struct SignatureReport {
 pub struct StepReport {
     /// Of notation: integrity, attributes, authenticity, plugin, identity, expiry, authenticTimestamp, subject, signingTime,
     /// annotations, timestampRevocation, revocation. Of cosign: format, content, subject, integrity, transparencyLog,
-    /// timestamp, authenticity, certificateTransparency, requiredEvidence, identity, annotations, signingTime, statement.
+    /// timestamp, authenticity, certificateTransparency, requiredEvidence, identity, annotations, signingTime,
+    /// secondOpinion; statement, of an attestation's content.
     #[prost(string, tag = "1")]
     pub step: ::prost::alloc::string::String,
     #[prost(enumeration = "StepOutcome", tag = "2")]

@@ -360,6 +360,7 @@ pub const MAX_TRUSTED_ROOT_VALUES: usize = 16_384;
 /// Signatures on one checkpoint: the log's and its witnesses'. The library of the format's authors stops there, too
 /// (golang.org/x/mod/sumdb/note).
 pub const MAX_CHECKPOINT_SIGNATURES: usize = 100;
+
 /// Memory of the parsed JSON of one bundle without its texts, in units of 32 bytes: half a MiB. The most that the other
 /// limits let through, 32 log entries with their paths and 32 timestamps, takes below 10,000.
 pub const MAX_BUNDLE_UNITS: usize = 16_384;
@@ -380,9 +381,6 @@ pub const MAX_STATEMENT_SUBJECTS: usize = 1024;
 /// Digests of one subject (sigstore-go's own limit).
 pub const MAX_SUBJECT_DIGESTS: usize = 32;
 
-/// Signatures verified in the search for one signer's path, over all authorities of a trusted root. A path has up to four
-/// certificates, and a public root lists two authorities of one name: so this is plenty, and a stranger's intermediates
-/// cannot buy more.
 /// Signatures verified in the search for one signer's path, over all authorities of a trusted root. A path has up to
 /// four certificates, and a public root lists two authorities of one name: so this is plenty, and a stranger's
 /// intermediates cannot buy more.

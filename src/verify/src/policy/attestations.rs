@@ -250,7 +250,7 @@ fn read_expression(report: &mut Report<'_>, table: &Table) -> Result<Option<Cond
     match Expression::new(text) {
         Ok(expression) => Ok(Some(Condition::Expression(expression))),
         Err(error) => {
-            let help = "what an expression may have is in docs/policy.md";
+            let help = "what an expression may have is in docs/attestations.md";
             report.error_with_help(node.at, format!("cel cannot be used: {error}"), help);
             Err(Reported)
         }
