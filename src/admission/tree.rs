@@ -1,5 +1,6 @@
 //! Everything that hangs on an image, and who signed it. It decides nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
@@ -8,8 +9,9 @@ use assay_verify::evidence::{Signature, SignatureFormat, SignatureId};
 use assay_verify::judge::{self, AuthorityTerms, GrantedBy, Judgement, Requirement, Subject};
 use assay_verify::limits::GATHER_DEADLINE;
 use assay_verify::notation::steps;
-use assay_verify::policy::{AuthorityName, Conditions};
+use assay_verify::policy::{AuthorityName, Conditions, Effect, Rule};
 use assay_verify::query::Answers;
+use assay_verify::reference::Repository;
 use assay_verify::sigstore::material::Material;
 use assay_verify::sigstore::report::{self, Claims};
 use assay_verify::sigstore::signature::{self, Artifact, Asked, Purpose};
@@ -60,16 +62,12 @@ pub(super) async fn gather(
     now: Timestamp,
 ) -> Tree {
     let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
-    // Where authorities say that signatures lie elsewhere, they are part of the picture.
-    let elsewhere = snapshot.iter().flat_map(|snapshot| snapshot.cosign.values());
-    let mut repositories: Vec<_> = elsewhere.filter_map(|authority| authority.repository.clone()).collect();
-    repositories.push(question.repository.clone());
-    repositories.sort();
-    repositories.dedup();
-    let places = repositories.into_iter().map(|repository| Place {
-        repository,
-        sought: Sought::EVERYTHING,
-    });
+    let places = repositories(snapshot.as_deref(), question)
+        .into_iter()
+        .map(|repository| Place {
+            repository,
+            sought: Sought::EVERYTHING,
+        });
     let mut search = world.registries.search(places, &question.descriptor, budget);
     let mut tree = Tree::default();
     while let Some(batch) = search.next_batch(&Judged::default()).await {
@@ -91,6 +89,22 @@ pub(super) async fn gather(
     tree.incomplete = summary.incomplete.map(|error| error.to_string());
     tree.entries.sort_by(|one, other| one.id.cmp(&other.id));
     tree
+}
+
+/// Where an image's signatures lie: beside it, and where the authorities of the rule that is for it say. What a rule for
+/// other images names is nobody's business here, and would only cost time and credentials.
+fn repositories(snapshot: Option<&TrustSnapshot>, question: &Question) -> BTreeSet<Repository> {
+    let mut repositories = BTreeSet::from([question.repository.clone()]);
+    let Some(snapshot) = snapshot else {
+        return repositories;
+    };
+    let mut rules = snapshot.policy.rules().iter();
+    let rule = rules.find(|rule| rule.is_for(&question.repository, &question.descriptor.digest));
+    if let Some(Effect::Require { requirements, .. }) = rule.map(Rule::effect) {
+        let authorities = requirements.authorities().filter_map(|name| snapshot.cosign(name));
+        repositories.extend(authorities.filter_map(|authority| authority.repository.clone()));
+    }
+    repositories
 }
 
 /// Describes one signature by what it says, and by every authority of the policy. Nobody is asked: where revocation has to
@@ -252,4 +266,94 @@ fn of_cosign(signature: &Signature) -> TreeEntry {
         Err(rejected) => entry.problem = Some(rejected.failure.to_string()),
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use assay_verify::descriptor::{Descriptor, MediaType};
+    use assay_verify::digest::Digest;
+
+    use super::*;
+    use crate::admission::Hook;
+    use crate::trust;
+
+    const POLICY: &str = r#"version = 1
+unmatched = "deny"
+[authority.beside]
+type = "cosign"
+keys = ["key.pub"]
+[authority.attesting]
+type = "cosign"
+keys = ["key.pub"]
+repository = "signatures.example/attestations"
+[authority.elsewhere]
+type = "cosign"
+keys = ["key.pub"]
+repository = "signatures.example/signatures"
+[[rule]]
+name = "app"
+images = ["a.example/app"]
+require = { any = ["beside", "elsewhere"] }
+require_attestations = [{ type = "openvex", authority = "attesting" }]
+[[rule]]
+name = "plain"
+images = ["a.example/plain"]
+require = { all = ["beside"] }
+[[rule]]
+name = "everything"
+images = ["a.example/*"]
+require = { all = ["elsewhere"] }
+"#;
+
+    fn snapshot() -> TrustSnapshot {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap().public_key_pem();
+        for (name, content) in [("policy.toml", POLICY), ("key.pub", &key)] {
+            let path = folder.path().join(name);
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let user = nix::unistd::geteuid().as_raw();
+        trust::load(&folder.path().join("policy.toml"), user, Timestamp::UNIX_EPOCH)
+            .outcome
+            .unwrap()
+    }
+
+    #[test]
+    fn looks_where_the_rule_of_the_image_says_and_beside_it() {
+        let snapshot = snapshot();
+        let searched = |snapshot: Option<&TrustSnapshot>, repository: &str| {
+            let question = Question {
+                repository: repository.parse().unwrap(),
+                descriptor: Descriptor {
+                    media_type: MediaType::parse("application/vnd.oci.image.manifest.v1+json").unwrap(),
+                    digest: Digest::sha256(b"an image"),
+                    size: 8,
+                },
+                hook: Hook::Control,
+            };
+            let found = repositories(snapshot, &question);
+            found.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        for (image, elsewhere) in [
+            (
+                "a.example/app",
+                &["signatures.example/attestations", "signatures.example/signatures"][..],
+            ),
+            ("a.example/plain", &[]),
+            ("a.example/other", &["signatures.example/signatures"]),
+            ("b.example/app", &[]),
+        ] {
+            assert_eq!(
+                searched(Some(&snapshot), image),
+                [&[image], elsewhere].concat(),
+                "{image}"
+            );
+        }
+        assert_eq!(searched(None, "a.example/app"), ["a.example/app"]);
+    }
 }

@@ -11,18 +11,18 @@ mod policy;
 mod render;
 mod trust;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use assay_proto::v1 as proto;
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
-use assay_verify::reference::Reference;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::blob::VerifyBlob;
 use self::bundle::VerifyBundle;
 use self::client::ControlClient;
+use self::offline::Offline;
 use self::trust::Trust;
 use crate::daemon::config::Config;
 
@@ -66,7 +66,7 @@ enum Command {
     /// Judge an image and print every step: the rule, each authority and signature, and what would make it pass
     Explain(Judge),
     /// Judge the detached signature of a file by the trust policy for files, without the daemon
-    VerifyBlob(VerifyBlob),
+    VerifyBlob(Box<VerifyBlob>),
     /// Show every signature, attestation and referrer of an image, with who signed it and when. Decides nothing
     Tree(Judge),
     /// Speak the protocol of sigstore's conformance suite
@@ -105,6 +105,20 @@ struct Judge {
     /// The time to judge at offline, e.g. 2026-11-21T12:00:00Z [default: now]
     #[arg(long, value_name = "TIME", requires = "offline")]
     at: Option<Timestamp>,
+}
+
+impl Judge {
+    fn offline<'a>(&'a self, layout: &'a Path) -> Result<Offline<'a>, Failure> {
+        Ok(Offline {
+            layout,
+            policy: &self.policy,
+            reference: self
+                .reference
+                .parse()
+                .map_err(|error| Failure::Input(format!("{error}")))?,
+            now: self.at.unwrap_or_else(Timestamp::now),
+        })
+    }
 }
 
 #[derive(Subcommand)]
@@ -168,8 +182,9 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
         }
         Command::VerifyBlob(asked) => blob::verify(output, asked).await,
         Command::Tree(judge) => {
-            render::tree(output, &tree(cli, judge).await?);
-            Ok(DONE)
+            let tree = tree(cli, judge).await?;
+            render::tree(output, &tree);
+            Ok(seen(&tree))
         }
         Command::VerifyBundle(asked) => bundle::conformance(output, asked),
         Command::Trust(command) => trust::run(output, command),
@@ -205,36 +220,14 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
 
 async fn explain(cli: &Cli, judge: &Judge) -> Result<proto::ExplainResponse, Failure> {
     match &judge.offline {
-        Some(layout) => {
-            let reference: Reference = judge
-                .reference
-                .parse()
-                .map_err(|error| Failure::Input(format!("{error}")))?;
-            offline::explain(
-                layout,
-                &judge.policy,
-                &reference,
-                judge.at.unwrap_or_else(Timestamp::now),
-            )
-        }
+        Some(layout) => judge.offline(layout)?.explain(),
         None => connect(cli).await?.explain(&judge.reference).await,
     }
 }
 
 async fn tree(cli: &Cli, judge: &Judge) -> Result<proto::TreeResponse, Failure> {
     match &judge.offline {
-        Some(layout) => {
-            let reference: Reference = judge
-                .reference
-                .parse()
-                .map_err(|error| Failure::Input(format!("{error}")))?;
-            offline::tree(
-                layout,
-                &judge.policy,
-                &reference,
-                judge.at.unwrap_or_else(Timestamp::now),
-            )
-        }
+        Some(layout) => judge.offline(layout)?.tree(),
         None => connect(cli).await?.tree(&judge.reference).await,
     }
 }
@@ -261,6 +254,28 @@ fn exit_code(explained: &proto::ExplainResponse) -> u8 {
     verdict.code.parse::<Code>().map_or(DENIED, denied)
 }
 
+/// Whether everything that hangs on an image was seen: of what was not, nothing can be said.
+fn seen(tree: &proto::TreeResponse) -> u8 {
+    if tree.incomplete.is_empty() { DONE } else { NOT_DECIDED }
+}
+
 fn denied(code: Code) -> u8 {
     if code.is_inconclusive() { NOT_DECIDED } else { DENIED }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_that_was_not_seen_whole_is_not_decided() {
+        let tree = |incomplete: &str| proto::TreeResponse {
+            incomplete: incomplete.to_owned(),
+            ..proto::TreeResponse::default()
+        };
+        assert_eq!(seen(&tree("")), DONE);
+        assert_eq!(seen(&tree("the registry is away")), NOT_DECIDED);
+        assert!(render::says_nothing_is_there(&tree("")));
+        assert!(!render::says_nothing_is_there(&tree("the registry is away")));
+    }
 }

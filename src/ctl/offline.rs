@@ -13,44 +13,44 @@ use crate::fetch::layout::{Found, Layout, LayoutError};
 use crate::hooks::control::{explained, tree_response};
 use crate::trust::{self, TrustSnapshot};
 
-/// Judges an image of a layout at a given time.
-pub(super) fn explain(
-    layout: &Path,
-    policy: &Path,
-    reference: &Reference,
-    now: Timestamp,
-) -> Result<proto::ExplainResponse, Failure> {
-    let snapshot = load(policy, now)?;
-    let (question, found) = find(layout, reference)?;
-    let mut explanation = admission::offline(&Arc::new(snapshot), &question, &found.signatures, now);
-    explanation.skipped = found.skipped;
-    Ok(explained(reference, &question, &explanation))
+/// An image of a layout, and what it is judged by.
+pub(super) struct Offline<'a> {
+    pub(super) layout: &'a Path,
+    pub(super) policy: &'a Path,
+    pub(super) reference: Reference,
+    pub(super) now: Timestamp,
 }
 
-/// What hangs on an image of a layout.
-pub(super) fn tree(
-    layout: &Path,
-    policy: &Path,
-    reference: &Reference,
-    now: Timestamp,
-) -> Result<proto::TreeResponse, Failure> {
-    // Without a policy there is still something to see, but a broken one is no reason to pretend that there is none.
-    let snapshot = if policy.exists() {
-        Some(load(policy, now)?)
-    } else {
-        None
-    };
-    let (question, found) = find(layout, reference)?;
-    let described = found
-        .signatures
-        .iter()
-        .map(|signature| admission::describe(signature, snapshot.as_ref(), &question, now));
-    let tree = Tree {
-        entries: described.collect(),
-        others: found.skipped,
-        incomplete: None,
-    };
-    Ok(tree_response(reference, &question, &tree))
+impl Offline<'_> {
+    /// Judges the image.
+    pub(super) fn explain(&self) -> Result<proto::ExplainResponse, Failure> {
+        let snapshot = load(self.policy, self.now)?;
+        let (question, found) = find(self.layout, &self.reference)?;
+        let mut explanation = admission::offline(&Arc::new(snapshot), &question, &found.signatures, self.now);
+        explanation.skipped = found.skipped;
+        Ok(explained(&self.reference, &question, &explanation))
+    }
+
+    /// What hangs on the image.
+    pub(super) fn tree(&self) -> Result<proto::TreeResponse, Failure> {
+        // Without a policy there is still something to see, but a broken one is no reason to pretend that there is none.
+        let snapshot = if self.policy.exists() {
+            Some(load(self.policy, self.now)?)
+        } else {
+            None
+        };
+        let (question, found) = find(self.layout, &self.reference)?;
+        let described = found
+            .signatures
+            .iter()
+            .map(|signature| admission::describe(signature, snapshot.as_ref(), &question, self.now));
+        let tree = Tree {
+            entries: described.collect(),
+            others: found.skipped,
+            incomplete: None,
+        };
+        Ok(tree_response(&self.reference, &question, &tree))
+    }
 }
 
 fn load(policy: &Path, now: Timestamp) -> Result<TrustSnapshot, Failure> {

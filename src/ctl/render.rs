@@ -114,7 +114,7 @@ pub(super) fn tree(output: Output, tree: &proto::TreeResponse) {
         return;
     }
     println!("{} {digest}", tree.reference);
-    if tree.entries.is_empty() {
+    if says_nothing_is_there(tree) {
         println!("  nothing is signed or attested here");
     }
     for entry in &tree.entries {
@@ -145,8 +145,17 @@ pub(super) fn tree(output: Output, tree: &proto::TreeResponse) {
         println!("  other      {other}");
     }
     if !tree.incomplete.is_empty() {
-        println!("  {} there may be more: {}", warn("incomplete"), tree.incomplete);
+        println!(
+            "  {} what was found may not be all: {}",
+            warn("incomplete"),
+            tree.incomplete
+        );
     }
+}
+
+/// Only a whole look at an image can tell that nothing is there.
+pub(super) fn says_nothing_is_there(tree: &proto::TreeResponse) -> bool {
+    tree.entries.is_empty() && tree.incomplete.is_empty()
 }
 
 /// Which of a manifest's signatures it is, where it is not the first.
