@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use assay_verify::Timestamp;
 use assay_verify::artifact::{Blob, BlobHasher};
+use assay_verify::attestation::PredicateType;
 use assay_verify::crypto::Hash;
 use assay_verify::envelope::Format;
 use assay_verify::limits::{MAX_ANNOTATION_LENGTH, MAX_ATTRIBUTES, MAX_ENVELOPE_SIZE};
@@ -38,6 +39,9 @@ pub(super) struct VerifyBlob {
     /// Its sigstore bundle, as cosign writes it; then say who has to have signed it
     #[arg(long, value_name = "BUNDLE", conflicts_with_all = BESIDE_SIGNATURES)]
     bundle: Option<PathBuf>,
+    /// An attestation of this predicate type has to be in the bundle, a URI or cosign's short name [default: a signature]
+    #[arg(long = "type", value_name = "TYPE")]
+    predicate_type: Option<PredicateType>,
     #[command(flatten)]
     trusted: Trusted,
     /// The encoding of the signature [default: by its name]
@@ -70,7 +74,7 @@ pub(super) struct VerifyBlob {
 }
 
 /// What has a meaning beside a signature of the Notary Project alone.
-const BESIDE_SIGNATURES: [&str; 7] = [
+const BESIDE_SIGNATURES: [&str; 8] = [
     "signature",
     "signature_format",
     "config",
@@ -78,6 +82,7 @@ const BESIDE_SIGNATURES: [&str; 7] = [
     "media_type",
     "user_metadata",
     "accept_unverified",
+    "daemon_config",
 ];
 
 /// The encoding of a signature.
@@ -113,12 +118,16 @@ pub(super) struct JudgedBlob<'a> {
 /// Judges the signature of a file.
 pub(super) async fn verify(output: Output, asked: &VerifyBlob) -> Result<u8, Failure> {
     let signature = match (&asked.bundle, &asked.signature) {
-        (Some(bundle), _) => return bundle::verify(output, &asked.file, bundle, &asked.trusted, asked.at),
+        (Some(bundle), _) => {
+            let wanted = asked.predicate_type.as_ref();
+            return bundle::verify(output, &asked.file, bundle, &asked.trusted, wanted, asked.at);
+        }
         (None, Some(signature)) => signature,
         (None, None) => return Err(Failure::Input("give --signature or --bundle".to_owned())),
     };
-    if asked.trusted.is_given() {
-        let message = "--key, --authority and --certificate-… are for --bundle: who signs with notation says --config";
+    if asked.trusted.is_given() || asked.predicate_type.is_some() {
+        let message = "--key, --authority, --certificate-…, --trusted-root and --type are for --bundle: who signs with notation says \
+                       --config";
         return Err(Failure::Input(message.to_owned()));
     }
     if asked.at.is_some() && !asked.offline {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::attestation::PredicateType;
 use assay_verify::crypto::Hash;
 use assay_verify::digest::Digest;
 use assay_verify::limits::{MAX_ATTESTATION_SIZE, MAX_KEY_SIZE};
@@ -34,18 +35,19 @@ const PIECE: usize = 256 * 1024;
 #[derive(Args)]
 pub(super) struct Trusted {
     /// An authority of the policy, of the type cosign
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["key", "certificate_identity", "trusted_root"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = BESIDE_AUTHORITIES)]
     authority: Option<AuthorityName>,
     /// The policy that describes the authority
     #[arg(
         long,
         value_name = "FILE",
         requires = "authority",
+        conflicts_with_all = BESIDE_AUTHORITIES,
         default_value = "/etc/assayd/policy.toml"
     )]
     policy: PathBuf,
     /// The public key that has to have signed, as PEM
-    #[arg(long, value_name = "PEM", conflicts_with_all = ["certificate_identity", "certificate_oidc_issuer"])]
+    #[arg(long, value_name = "PEM", conflicts_with_all = OF_CERTIFICATES)]
     key: Option<PathBuf>,
     /// The subject alternative name of the signer's certificate
     #[arg(long, value_name = "NAME", requires = "certificate_oidc_issuer")]
@@ -66,6 +68,22 @@ pub(super) struct Trusted {
     trusted_root: Option<PathBuf>,
 }
 
+/// What an authority of the policy says itself.
+const BESIDE_AUTHORITIES: [&str; 5] = [
+    "key",
+    "certificate_identity",
+    "certificate_identity_regexp",
+    "certificate_oidc_issuer",
+    "trusted_root",
+];
+
+/// What has no meaning beside a key.
+const OF_CERTIFICATES: [&str; 3] = [
+    "certificate_identity",
+    "certificate_identity_regexp",
+    "certificate_oidc_issuer",
+];
+
 /// What sigstore's conformance suite asks of a client (sigstore-conformance: docs/cli_protocol.md). It is a protocol of
 /// tests and no command for people, so it does not show in the help.
 #[derive(Args)]
@@ -80,7 +98,7 @@ pub(super) struct VerifyBundle {
     #[arg(long, requires = "certificate_oidc_issuer", conflicts_with = "key")]
     certificate_identity: Option<String>,
     /// The signer's certificate names this identity provider
-    #[arg(long)]
+    #[arg(long, conflicts_with = "key")]
     certificate_oidc_issuer: Option<String>,
     /// The key that signed
     #[arg(long)]
@@ -118,18 +136,27 @@ pub(super) fn conformance(output: Output, asked: &VerifyBundle) -> Result<u8, Fa
         &digests,
         &authority,
         &asked.file_or_digest,
+        // The suite asks whether a bundle verifies, whatever it says, and its exit code says nothing else.
+        Purpose::Any,
         Timestamp::now(),
     )
 }
 
-/// Verifies the bundle of a file.
+/// Verifies the bundle of a file: that it is a signature over the file, or an attestation of this type.
 pub(super) fn verify(
     output: Output,
     file: &Path,
     bundle: &Path,
     trusted: &Trusted,
+    predicate_type: Option<&PredicateType>,
     at: Option<Timestamp>,
 ) -> Result<u8, Failure> {
+    let purpose = match predicate_type {
+        Some(predicate_type) => Purpose::Attestation {
+            predicate_type: predicate_type.as_str(),
+        },
+        None => Purpose::FileSignature,
+    };
     let now = at.unwrap_or_else(Timestamp::now);
     let (authority, warnings) = trusted.authority(now)?;
     for warning in warnings {
@@ -141,14 +168,18 @@ pub(super) fn verify(
         &digests(file)?,
         &authority,
         &file.to_string_lossy(),
+        purpose,
         now,
     )
 }
 
 impl Trusted {
-    /// Whether anything is said about who has to have signed.
+    /// Whether anything is said about who has to have signed, or who may vouch for it.
     pub(super) fn is_given(&self) -> bool {
-        self.authority.is_some() || self.key.is_some() || self.certificate_oidc_issuer.is_some()
+        self.authority.is_some()
+            || self.key.is_some()
+            || self.certificate_oidc_issuer.is_some()
+            || self.trusted_root.is_some()
     }
 
     fn authority(&self, now: Timestamp) -> Result<(Arc<Authority>, Vec<String>), Failure> {
@@ -203,6 +234,9 @@ impl Trusted {
                 AnchoredRegex::new(regex)
                     .map_err(|error| Failure::Input(format!("--certificate-identity-regexp: {error}")))?,
             ),
+            (None, None) if self.certificate_oidc_issuer.is_some() => {
+                return Err(Failure::Input(ISSUER_ALONE.to_owned()));
+            }
             (None, None) => return Err(Failure::Input(WHO.to_owned())),
         };
         let issuer = self.certificate_oidc_issuer.as_deref();
@@ -217,6 +251,9 @@ impl Trusted {
 
 const WHO: &str = "say who has to have signed: --key, or --certificate-identity with --certificate-oidc-issuer, or \
                    --authority with --policy";
+
+const ISSUER_ALONE: &str = "--certificate-oidc-issuer says who vouches for a name, and the name is missing: add \
+                            --certificate-identity or --certificate-identity-regexp";
 
 fn of_policy(policy: &Path, name: &AuthorityName, now: Timestamp) -> Result<(Arc<Authority>, Vec<String>), Failure> {
     let loaded = trust::load(policy, nix::unistd::geteuid().as_raw(), now).outcome;
@@ -294,13 +331,14 @@ fn judge(
     digests: &[FileDigest],
     authority: &Authority,
     file: &str,
+    purpose: Purpose<'_>,
     now: Timestamp,
 ) -> Result<u8, Failure> {
     let json = read_text(path, MAX_ATTESTATION_SIZE)?;
     let asked = Asked {
         authority,
         artifact: Artifact::Blob(digests),
-        purpose: Purpose::Any,
+        purpose,
         conditions: &Conditions::default(),
     };
     let parsed = bundle::parse(json.as_bytes()).map_err(|error| Rejected {
@@ -331,6 +369,8 @@ fn render(output: Output, result: &Result<Judged, Rejected>, file: &str) {
         let verdict = match result {
             Ok(judged) => json!({
                 "verdict": "admit",
+                "code": "",
+                "reason": format!("signed by {}", judged.verified.signer()),
                 "file": file.to_string(),
                 "signer": judged.verified.signer().to_string(),
                 "predicate_type": predicate_type(judged),
@@ -339,9 +379,9 @@ fn render(output: Output, result: &Result<Judged, Rejected>, file: &str) {
             }),
             Err(rejected) => json!({
                 "verdict": "deny",
-                "file": file.to_string(),
                 "code": rejected.failure.code().as_str(),
                 "reason": rejected.failure.to_string(),
+                "file": file.to_string(),
                 "steps": steps,
             }),
         };
@@ -365,6 +405,9 @@ fn render(output: Output, result: &Result<Judged, Rejected>, file: &str) {
         Err(rejected) => {
             println!("DENY {}: {file}: {}", rejected.failure.code(), rejected.failure);
             println!("  step       {}", rejected.step.as_str());
+            if let signature::Failure::NotASignature(predicate_type) = &rejected.failure {
+                println!("  to mend    if this attestation is what is asked for: --type {predicate_type}");
+            }
         }
     }
 }

@@ -78,7 +78,10 @@ pub enum Purpose<'a> {
         /// The predicate type, a URI.
         predicate_type: &'a str,
     },
-    /// Whatever is signed, as long as it is of the artifact: for files.
+    /// That the file is signed: a signature over its bytes. A statement about a file may say anything of it, also that it
+    /// failed a review, so it is none.
+    FileSignature,
+    /// Whatever is signed, as long as it is of the artifact. Who asks has to show what it was.
     Any,
 }
 
@@ -664,7 +667,9 @@ fn content(material: &Material, asked: &Asked<'_>) -> Result<Claimed, Failure> {
         (Content::SimpleSigning { .. }, Artifact::Image(_), Purpose::ImageSignature | Purpose::Any) => {
             return Ok(Claimed::Artifact);
         }
-        (Content::Message { .. }, Artifact::Blob(_), Purpose::Any) => return Ok(Claimed::Artifact),
+        (Content::Message { .. }, Artifact::Blob(_), Purpose::FileSignature | Purpose::Any) => {
+            return Ok(Claimed::Artifact);
+        }
         (Content::SimpleSigning { .. }, _, Purpose::Attestation { predicate_type }) => {
             return Err(Failure::OtherPredicate {
                 found: "a signature".into(),
@@ -686,6 +691,7 @@ fn content(material: &Material, asked: &Asked<'_>) -> Result<Claimed, Failure> {
         }
     };
     match asked.purpose {
+        Purpose::FileSignature => Err(Failure::NotASignature(statement.predicate_type.as_ref().into())),
         // cosign counts any statement as a signature; an image with nothing but provenance is not signed.
         Purpose::ImageSignature if *statement.predicate_type != *COSIGN_SIGNATURE => {
             Err(Failure::NotASignature(statement.predicate_type.as_ref().into()))
@@ -727,7 +733,7 @@ fn subject(material: &Material, claimed: &Claimed, asked: &Asked<'_>) -> Result<
                     found: hex(&hint.bytes).into(),
                     expected: "the file".to_owned(),
                 }),
-                // A file's signature has no annotations.
+                // The bytes alone are signed: there are no annotations, and who asks for some does not get them.
                 _ => Ok(SubjectMatch {
                     annotations: vec![Vec::new()],
                 }),

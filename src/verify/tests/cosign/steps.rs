@@ -694,3 +694,73 @@ fn a_files_signature_is_one_of_the_file_and_none_of_an_image() {
         Code::UntrustedSigner,
     );
 }
+
+#[test]
+fn a_statement_about_a_file_is_no_signature_of_it() {
+    let key = key();
+    let hex = image().digest.hex().to_owned();
+    let bytes = (0..hex.len()).step_by(2);
+    let digests = [FileDigest {
+        hash: assay_verify::crypto::Hash::Sha256,
+        bytes: bytes
+            .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap())
+            .collect(),
+    }];
+    let authority = key_authority(&key);
+    let conditions = Conditions::default();
+    let judged = |material: &Material, purpose: Purpose<'_>| {
+        let asked = Asked {
+            authority: &authority,
+            artifact: Artifact::Blob(&digests),
+            purpose,
+            conditions: &conditions,
+        };
+        verify(material, None, &asked, now())
+    };
+    // SLSA's verification summary: what it says of the file may be that it failed.
+    let summary = "https://slsa.dev/verification_summary/v1";
+    let attestation = |predicate_type| Purpose::Attestation { predicate_type };
+    let material = dsse(&key, statement(summary, &json!({ "verificationResult": "FAILED" })));
+    refused(judged(&material, Purpose::FileSignature), Step::Content, Code::Unsigned);
+    refused(
+        judged(&material, attestation(SLSA)),
+        Step::Content,
+        Code::AttestationMissing,
+    );
+    accepted(judged(&material, attestation(summary)));
+    // Neither is the statement that is one of an image.
+    let of_image = dsse(&key, statement(SIGN, &json!({})));
+    refused(judged(&of_image, Purpose::FileSignature), Step::Content, Code::Unsigned);
+}
+
+#[test]
+fn the_signature_of_a_file_has_no_annotations_to_ask_for() {
+    let key = key();
+    let file = b"a file";
+    let digest: [u8; 32] = Sha256::digest(file).into();
+    let digests = [FileDigest {
+        hash: assay_verify::crypto::Hash::Sha256,
+        bytes: digest.into(),
+    }];
+    let mut material = simple_signing(&key, payload(&Value::Null));
+    material.content = Content::Message {
+        digest: Some(MessageDigest {
+            algorithm: assay_verify::crypto::Hash::Sha256,
+            bytes: digest.into(),
+        }),
+        signature: key.sign(file).unwrap().into(),
+    };
+    let judged = |authority: &Authority| {
+        let asked = Asked {
+            authority,
+            artifact: Artifact::Blob(&digests),
+            purpose: Purpose::FileSignature,
+            conditions: &Conditions::default(),
+        };
+        verify(&material, None, &asked, now())
+    };
+    let mut authority = key_authority(&key);
+    accepted(judged(&authority));
+    authority.annotations.insert("env".into(), "prod".into());
+    refused(judged(&authority), Step::Annotations, Code::AnnotationMismatch);
+}
