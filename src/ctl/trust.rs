@@ -1,22 +1,22 @@
 //! `assayctl trust`: trusted roots as files. Nothing here asks a network.
 
-use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use assay_verify::Timestamp;
-use assay_verify::limits::{MAX_TRUSTED_ROOT_SIZE, TRUSTED_ROOT_NOTICE};
+use assay_verify::limits::MAX_TRUSTED_ROOT_SIZE;
 use assay_verify::policy::AuthorityName;
 use assay_verify::policy::cosign::ShippedRoot;
-use assay_verify::sigstore::trusted_root::{Coverage, Party, Role, Standing, TrustedRoot};
+use assay_verify::sigstore::trusted_root::{Lapse, Party, Standing, TrustedRoot};
 use assay_verify::untrusted::Untrusted;
 use clap::{Args, Subcommand};
-use jiff::SignedDuration;
+use nix::fcntl::OFlag;
 use serde_json::{Value, json};
 
 use super::{DENIED, DONE, Failure, Output};
-use crate::trust::shipped::shipped;
+use crate::trust::{self, shipped::shipped};
 
 #[derive(Subcommand)]
 pub(super) enum Trust {
@@ -89,15 +89,24 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     {
         return Ok(shipped(root).json.to_vec());
     }
-    let unreadable = |error: std::io::Error| Failure::Input(format!("{}: {error}", path.display()));
-    let size = fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_TRUSTED_ROOT_SIZE as u64 {
-        let shown = path.display();
-        return Err(Failure::Input(format!(
-            "{shown}: it has {size} bytes, a trusted root has at most {MAX_TRUSTED_ROOT_SIZE}"
-        )));
+    read_file(path).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))
+}
+
+/// Reads a regular file. What is looked at is what is read, whoever exchanges the name meanwhile.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Without O_NONBLOCK, opening a pipe would wait for its writer.
+    let flags = OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
     }
-    fs::read(path).map_err(unreadable)
+    let mut content = Vec::new();
+    file.take(MAX_TRUSTED_ROOT_SIZE as u64 + 1).read_to_end(&mut content)?;
+    if content.len() > MAX_TRUSTED_ROOT_SIZE {
+        let message = format!("it has more than {MAX_TRUSTED_ROOT_SIZE} bytes");
+        return Err(io::Error::new(ErrorKind::FileTooLarge, message));
+    }
+    Ok(content)
 }
 
 fn parse(path: &Path, json: &[u8]) -> Result<TrustedRoot, Failure> {
@@ -160,38 +169,56 @@ fn add(output: Output, asked: &Add) -> Result<u8, Failure> {
         )));
     }
     write(&asked.folder, &path, &json).map_err(|error| Failure::Input(format!("{}: {error}", path.display())))?;
-    let now = Timestamp::now();
+    let lapses: Vec<_> = root.lapses(Timestamp::now()).iter().map(Lapse::to_string).collect();
+    let user = nix::unistd::geteuid().as_raw();
+    let refusal = trust::refusal(&asked.folder, &path, user, MAX_TRUSTED_ROOT_SIZE);
     match output {
         Output::Json => println!(
             "{}",
-            json!({ "path": path.display().to_string(), "lapses": lapses(&root, now) })
+            json!({ "path": path.display().to_string(), "lapses": lapses, "refusal": refusal })
         ),
         Output::Human => {
             println!("{} is in place: {}", path.display(), parties(&root));
-            for line in lapses(&root, now) {
-                println!("  {line}");
+            for lapse in lapses {
+                println!("  it has {lapse}");
             }
-            println!("Name it in an authority: trusted_root = \"sigstore/{name}.json\"");
+            match &refusal {
+                Some(why) => println!("  assayd will refuse to read it: {why}"),
+                None => println!("Name it in an authority: trusted_root = \"sigstore/{name}.json\""),
+            }
         }
     }
-    Ok(DONE)
+    Ok(if refusal.is_none() { DONE } else { DENIED })
+}
+
+/// Makes a folder and those above it that are missing, for everybody to read and for their owner to write. Folders that
+/// are there keep their modes: who made them decides.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folder(above)?;
+    }
+    fs::create_dir(folder)?;
+    // Whatever the umask of who runs this.
+    fs::set_permissions(folder, Permissions::from_mode(0o755))
 }
 
 /// Writes the whole file or nothing: a daemon that watches the folder never reads half of one.
-fn write(folder: &Path, path: &Path, content: &[u8]) -> std::io::Result<()> {
-    fs::create_dir_all(folder)?;
+fn write(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    make_folder(folder)?;
     let temporary = path.with_extension("json.new");
     // What an earlier run left behind is ours to remove; a file that somebody else puts there meanwhile is not written to.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o644)
-        .open(&temporary)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))
+        .and_then(|()| file.sync_all());
     if let Err(error) = written.and_then(|()| fs::rename(&temporary, path)) {
         fs::remove_file(&temporary).ok();
         return Err(error);
@@ -209,15 +236,6 @@ fn parties(root: &TrustedRoot) -> String {
     )
 }
 
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Log => "transparency log",
-        Role::CertificateLog => "certificate log",
-        Role::CertificateAuthority => "certificate authority",
-        Role::TimestampAuthority => "timestamp authority",
-    }
-}
-
 fn standing(standing: Standing) -> &'static str {
     match standing {
         Standing::Announced => "announced",
@@ -229,7 +247,7 @@ fn standing(standing: Standing) -> &'static str {
 fn show(output: Output, roots: &[Named], now: Timestamp) {
     let party_json = |party: &Party<'_>| {
         json!({
-            "role": role(party.role),
+            "role": party.role.as_str(),
             "operator": Untrusted::new(party.operator).to_string(),
             "standing": standing(party.standing(now)),
             "from": party.window.start.map(|at| at.to_string()),
@@ -252,8 +270,8 @@ fn show(output: Output, roots: &[Named], now: Timestamp) {
         for party in named.root.parties() {
             let moment = |at: Option<Timestamp>| at.map_or_else(|| "open".to_owned(), |at| at.to_string());
             println!(
-                "  {:<21} {:<9} {} to {}  {}",
-                role(party.role),
+                "  {:<28} {:<9} {} to {}  {}",
+                party.role.as_str(),
                 standing(party.standing(now)),
                 moment(party.window.start),
                 moment(party.window.end),
@@ -263,54 +281,35 @@ fn show(output: Output, roots: &[Named], now: Timestamp) {
     }
 }
 
-/// One line for each role that ends soon, or has nobody left.
-fn lapses(root: &TrustedRoot, now: Timestamp) -> Vec<String> {
-    let notice = SignedDuration::try_from(TRUSTED_ROOT_NOTICE).unwrap_or(SignedDuration::MAX);
-    let soon = now.checked_add(notice).unwrap_or(Timestamp::MAX);
-    let present = root.parties();
-    let roles = Role::ALL
-        .into_iter()
-        .filter(|wanted| present.iter().any(|party| party.role == *wanted));
-    roles
-        .filter_map(|wanted| match root.coverage(wanted, now) {
-            Coverage::Open => None,
-            Coverage::Until(end) if end > soon => None,
-            Coverage::Until(end) => Some(format!("no {} can vouch for new signatures after {end}", role(wanted))),
-            Coverage::None => Some(format!("no {} can vouch for new signatures", role(wanted))),
-        })
-        .collect()
-}
-
 fn check(output: Output, roots: &[Named], now: Timestamp) -> u8 {
-    let has_nobody = |root: &TrustedRoot| {
-        let parties = root.parties();
-        let mut roles = Role::ALL
-            .into_iter()
-            .filter(|wanted| parties.iter().any(|party| party.role == *wanted));
-        roles.any(|wanted| root.coverage(wanted, now) == Coverage::None)
-    };
-    let lapsed = roots.iter().any(|named| has_nobody(&named.root));
+    let found: Vec<_> = roots
+        .iter()
+        .map(|named| (&named.name, named.root.lapses(now)))
+        .collect();
+    let is_good = |lapses: &[Lapse]| lapses.iter().all(|lapse| lapse.after.is_some());
+    let told = |lapses: &[Lapse]| lapses.iter().map(Lapse::to_string).collect::<Vec<_>>();
     match output {
         Output::Json => {
-            let found: Vec<_> = roots
+            let found: Vec<_> = found
                 .iter()
-                .map(|named| {
-                    json!({ "name": named.name, "good": !has_nobody(&named.root), "lapses": lapses(&named.root, now) })
-                })
+                .map(|(name, lapses)| json!({ "name": name, "good": is_good(lapses), "lapses": told(lapses) }))
                 .collect();
             println!("{}", Value::Array(found));
         }
         Output::Human => {
-            for named in roots {
-                let lines = lapses(&named.root, now);
-                if lines.is_empty() {
-                    println!("{} is good", named.name);
+            for (name, lapses) in &found {
+                if lapses.is_empty() {
+                    println!("{name} is good");
                 } else {
-                    println!("{}: {}", named.name, lines.join("; "));
+                    println!("{name} has {}", told(lapses).join("; "));
                     println!("  get a newer trusted_root.json, and: assayctl trust add --replace FILE");
                 }
             }
         }
     }
-    if lapsed { DENIED } else { DONE }
+    if found.iter().all(|(_, lapses)| is_good(lapses)) {
+        DONE
+    } else {
+        DENIED
+    }
 }

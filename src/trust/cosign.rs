@@ -3,19 +3,20 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use assay_verify::Timestamp;
 use assay_verify::document::Diagnostic;
-use assay_verify::limits::{MAX_KEY_SIZE, MAX_TRUST_STORE_FILE_SIZE, MAX_TRUSTED_ROOT_SIZE, TRUSTED_ROOT_NOTICE};
+use assay_verify::limits::{MAX_KEY_SIZE, MAX_TRUST_STORE_FILE_SIZE, MAX_TRUSTED_ROOT_SIZE};
 use assay_verify::notation::trust_store::parse_file;
 use assay_verify::policy::cosign::{AnchorsDocument, CosignDocument, FileName, RootName, ShippedRoot, SignersDocument};
-use assay_verify::policy::{AuthorityDocument, AuthorityName};
+use assay_verify::policy::{AuthorityDocument, AuthorityName, Effect, Policy};
 use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
 use assay_verify::sigstore::key::VerificationKey;
 use assay_verify::sigstore::second_opinion::SecondOpinion;
-use assay_verify::sigstore::trusted_root::{Coverage, Parts, Role, TrustedRoot};
+use assay_verify::sigstore::trusted_root::{Parts, TrustedRoot};
+use assay_verify::untrusted::Untrusted;
 use assay_verify::x509::certificate::Certificate;
 
 use super::files::FileError;
@@ -286,6 +287,13 @@ impl Loader {
             let help = "Fulcio's are valid for ten minutes: remove transparency_log = 0 or timestamps = 0";
             self.diagnostics.push(owner.warning(message.to_owned()).with_help(help));
         }
+        let idle = root.logs.is_empty() && cosign.stated.timestamps.is_none();
+        if matches!(signers, Signers::Keys(_)) && cosign.root().is_some() && idle {
+            let message =
+                "its trusted root asks for nothing: it has no log, and nothing says that timestamps are needed";
+            let help = "write timestamps = 1, or timestamps = 0 if none is needed, or remove trusted_root";
+            self.diagnostics.push(owner.warning(message.to_owned()).with_help(help));
+        }
         if cosign.accept_dsse_v0_0_2 && root.logs.is_empty() {
             let message = "accept_dsse_v0_0_2 changes nothing: its trusted root has no log";
             self.diagnostics
@@ -295,33 +303,61 @@ impl Loader {
 
     /// What was signed in time stays good, but nothing new will be once nobody can vouch for it.
     fn warn_of_end(&mut self, owner: &Owner<'_>, source: &RootSource, root: &TrustedRoot) {
-        for role in Role::ALL {
-            if !root.parties().iter().any(|party| party.role == role) {
-                continue;
-            }
-            let who = match role {
-                Role::Log => "transparency log",
-                Role::CertificateLog => "certificate transparency log",
-                Role::CertificateAuthority => "certificate authority",
-                Role::TimestampAuthority => "timestamp authority",
-            };
-            let problem = match root.coverage(role, self.now) {
-                Coverage::Open => continue,
-                Coverage::None => format!("{} has no {who} that counts now", source.shown()),
-                Coverage::Until(end) if is_soon(self.now, end) => {
-                    format!("{} has no {who} that counts after {end}", source.shown())
-                }
-                Coverage::Until(_) => continue,
-            };
-            self.diagnostics.push(
-                owner
-                    .warning(problem)
-                    .with_help(format!("new signatures will be refused: {}", source.way_out())),
-            );
+        for lapse in root.lapses(self.now) {
+            let warning = owner.warning(format!("{} has {lapse}", source.shown()));
+            let help = format!("new signatures will be refused: {}", source.way_out());
+            self.diagnostics.push(warning.with_help(help));
         }
     }
-}
 
-fn is_soon(now: Timestamp, end: Timestamp) -> bool {
-    end.duration_since(now).unsigned_abs() < TRUSTED_ROOT_NOTICE
+    /// What a rule asks of its authorities of the type `cosign`, and one of them can never give.
+    pub(super) fn warn_of_rules(
+        &mut self,
+        path: &Path,
+        policy: &Policy,
+        read: &BTreeMap<AuthorityName, Arc<Authority>>,
+    ) {
+        let timeless = |name: &AuthorityName| {
+            let root = read.get(name).map(|authority| &authority.root);
+            root.is_some_and(|root| root.logs.is_empty() && root.timestamp_authorities.is_empty())
+        };
+        for rule in policy.rules() {
+            let Effect::Require {
+                requirements,
+                conditions,
+                ..
+            } = rule.effect()
+            else {
+                continue;
+            };
+            let mut found = BTreeSet::new();
+            if conditions.minimum_signing_time.is_some() {
+                let names = requirements.authorities().filter(|name| timeless(name));
+                found.extend(names.map(|name| (name, "minimum_signing_time")));
+            }
+            // A scan says itself when it ended.
+            let aged = requirements
+                .attestations()
+                .iter()
+                .filter(|asked| asked.max_age().is_some() && !asked.predicate_type().is_vulnerability_scan());
+            let names = aged.map(|asked| asked.authority()).filter(|name| timeless(name));
+            found.extend(names.map(|name| (name, "max_age")));
+            for (name, key) in found {
+                let Some(document) = policy.authorities().get(name) else {
+                    continue;
+                };
+                let owner = Owner {
+                    policy: path,
+                    name,
+                    document,
+                };
+                let message = format!(
+                    "it can never satisfy {key} in rule \"{}\": nobody says when it signed",
+                    Untrusted::new(rule.name())
+                );
+                let help = format!("give it a trusted_root with logs or timestamp authorities, or remove {key}");
+                self.diagnostics.push(owner.warning(message).with_help(help));
+            }
+        }
+    }
 }

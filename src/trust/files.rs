@@ -71,6 +71,21 @@ impl From<io::Error> for FileError {
     }
 }
 
+/// Why a file that policies are to name will be refused, or the folder it lies in: what [`TrustedFiles`] says of them for a
+/// daemon that runs as root or as `user`.
+pub(crate) fn refusal(folder: &Path, file: &Path, user: u32, limit: usize) -> Option<String> {
+    let files = TrustedFiles { user };
+    let told = |path: &Path, error: FileError| {
+        let help = error.help(path).map_or_else(String::new, |help| format!(": {help}"));
+        let shown = assay_verify::untrusted::Untrusted::new(path.display().to_string());
+        format!("{shown}: {error}{help}")
+    };
+    if let Err(error) = files.check_folder(folder) {
+        return Some(told(folder, error));
+    }
+    files.read(file, limit).err().map(|error| told(file, error))
+}
+
 fn is_read_only(path: &Path) -> bool {
     statvfs(path).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
 }

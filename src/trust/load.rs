@@ -235,6 +235,7 @@ impl Loader {
                 None => {}
             }
         }
+        self.warn_of_rules(path, &policy, &authorities.cosign);
         Some((policy, document, authorities))
     }
 

@@ -10,6 +10,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use files::refusal;
 pub use load::{Loaded, load, load_blob};
 pub use snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
 pub use state::{Rejected, TrustState};

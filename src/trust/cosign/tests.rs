@@ -9,7 +9,7 @@ use assay_verify::Timestamp;
 use assay_verify::judge::AuthorityTerms;
 use assay_verify::policy::cosign::ShippedRoot;
 use assay_verify::sigstore::authority::Signers;
-use assay_verify::sigstore::trusted_root::TrustedRoot;
+use assay_verify::sigstore::trusted_root::{Coverage, Role, TrustedRoot};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use crate::trust::shipped::shipped;
@@ -118,9 +118,8 @@ fn loads_keys_and_needs_nothing_beside_them() {
     assert_eq!(found.evidence, super::RequiredEvidence::default());
     assert!(found.root.parties().is_empty());
     assert!(node.load_at(now()).watched.contains(&node.path("keys")));
-    // Until signatures by cosign are judged, such an authority admits nothing.
     let terms = snapshot.terms(&"corp".parse().unwrap(), &"alpine".parse().unwrap());
-    assert!(matches!(terms, AuthorityTerms::NotApplicable { .. }), "{terms:?}");
+    assert!(matches!(terms, AuthorityTerms::Cosign { .. }), "{terms:?}");
 }
 
 #[test]
@@ -159,9 +158,9 @@ fn the_shipped_roots_are_of_their_date_and_last() {
         let parsed = TrustedRoot::parse(shipped(root).json).unwrap();
         assert!(!parsed.certificate_authorities.is_empty() && !parsed.timestamp_authorities.is_empty());
         let date: Timestamp = format!("{}T00:00:00Z", shipped(root).date).parse().unwrap();
-        for role in super::Role::ALL {
+        for role in Role::ALL {
             let present = parsed.parties().iter().any(|party| party.role == role);
-            let covered = parsed.coverage(role, date) != super::Coverage::None;
+            let covered = parsed.coverage(role, date) != Coverage::None;
             assert_eq!(present, covered, "{root:?} {role:?}");
         }
     }
@@ -291,4 +290,55 @@ fn warns_when_a_root_lapses() {
             .any(|one| one.contains("has no certificate authority that counts now")),
         "{late:#?}"
     );
+}
+
+#[test]
+fn warns_when_keys_have_a_root_that_asks_for_nothing() {
+    for (lines, warned) in [
+        ("trusted_root = \"github\"", true),
+        ("trusted_root = \"github\"\ntimestamps = 0", false),
+        ("trusted_root = \"github\"\ntimestamps = 1", false),
+        ("trusted_root = \"public-good\"", false),
+        ("", false),
+    ] {
+        let warnings = Node::new(&format!("keys = [\"keys/a.pub\"]\n{lines}")).warnings_at("2026-11-01T00:00:00Z");
+        let found: Vec<_> = warnings
+            .iter()
+            .map(|one| one.contains("policy.toml:3:12: warning: authority corp: its trusted root asks for nothing"))
+            .collect();
+        assert_eq!(found, vec![true; usize::from(warned)], "{lines}: {warnings:#?}");
+    }
+}
+
+#[test]
+fn warns_when_a_rule_asks_an_authority_for_a_time_that_nobody_tells() {
+    const TIME: &str = "minimum_signing_time = \"2026-01-01T00:00:00Z\"\nrequire = { all = [\"corp\"] }";
+    const AGE: &str = "require_attestations = [{ type = \"openvex\", authority = \"corp\", max_age = \"24h\" }]";
+    const SCAN: &str = "require_attestations = [{ type = \"vuln\", authority = \"corp\", max_age = \"24h\" }]";
+    let key = "keys = [\"keys/a.pub\"]";
+    let witnessed = "keys = [\"keys/a.pub\"]\ntrusted_root = \"public-good\"";
+    let stamped = "keys = [\"keys/a.pub\"]\ntrusted_root = \"github\"\ntimestamps = 1";
+    for (lines, rule, expected) in [
+        (key, TIME, Some("minimum_signing_time")),
+        (key, AGE, Some("max_age")),
+        (key, SCAN, None),
+        (witnessed, TIME, None),
+        (witnessed, AGE, None),
+        (stamped, TIME, None),
+        (stamped, AGE, None),
+    ] {
+        let node = Node::new(lines);
+        let policy = fs::read_to_string(node.path("policy.toml")).unwrap();
+        node.write("policy.toml", &policy.replace("require = { all = [\"corp\"] }", rule));
+        let warnings = node.warnings_at("2026-11-01T00:00:00Z");
+        let expected = expected.map(|key| format!("authority corp: it can never satisfy {key} in rule \"all\""));
+        assert_eq!(
+            warnings.len(),
+            usize::from(expected.is_some()),
+            "{lines}\n{rule}: {warnings:#?}"
+        );
+        for (found, expected) in warnings.iter().zip(expected) {
+            assert!(found.contains(&expected), "{found}");
+        }
+    }
 }

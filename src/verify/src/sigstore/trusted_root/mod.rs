@@ -15,7 +15,7 @@ use thiserror::Error;
 
 pub use log_key::LogKeyError;
 pub(crate) use log_key::LogKeyKind;
-pub use outlook::{Coverage, Party, Role, Standing};
+pub use outlook::{Coverage, Lapse, Party, Role, Standing};
 pub use parts::{LogParts, Parts, PartsError};
 
 use super::key::VerificationKey;

@@ -1,7 +1,12 @@
 //! How long a trusted root lasts: who in it can vouch for a signature that is made now, and until when.
 
+use std::fmt;
+
+use jiff::SignedDuration;
+
 use super::{Authority, TransparencyLog, TrustedRoot};
 use crate::Timestamp;
+use crate::limits::TRUSTED_ROOT_NOTICE;
 use crate::sigstore::window::Window;
 
 /// What a party of a trusted root does.
@@ -25,6 +30,16 @@ impl Role {
         Self::CertificateAuthority,
         Self::TimestampAuthority,
     ];
+
+    /// Its name for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Log => "transparency log",
+            Self::CertificateLog => "certificate transparency log",
+            Self::CertificateAuthority => "certificate authority",
+            Self::TimestampAuthority => "timestamp authority",
+        }
+    }
 }
 
 /// A log or an authority, and when it counts.
@@ -60,6 +75,25 @@ pub enum Coverage {
     Open,
 }
 
+/// A role of a trusted root that nobody can fill for new signatures, now or soon. What was signed in time stays good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapse {
+    /// The role.
+    pub role: Role,
+    /// After which moment; none where nobody can now.
+    pub after: Option<Timestamp>,
+}
+
+impl fmt::Display for Lapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no {} that counts ", self.role.as_str())?;
+        match self.after {
+            Some(end) => write!(f, "after {end}"),
+            None => f.write_str("now"),
+        }
+    }
+}
+
 impl Party<'_> {
     /// Its standing at `moment`.
     pub fn standing(&self, moment: Timestamp) -> Standing {
@@ -91,6 +125,21 @@ impl TrustedRoot {
             .collect()
     }
 
+    /// The roles that somebody in the root has, and nobody can fill for new signatures now, or once
+    /// [`TRUSTED_ROOT_NOTICE`] is over.
+    pub fn lapses(&self, now: Timestamp) -> Vec<Lapse> {
+        let notice = SignedDuration::try_from(TRUSTED_ROOT_NOTICE).unwrap_or(SignedDuration::MAX);
+        let soon = now.checked_add(notice).unwrap_or(Timestamp::MAX);
+        let parties = self.parties();
+        let present = |role: &Role| parties.iter().any(|party| party.role == *role);
+        let lapse = |role| match self.coverage(role, now) {
+            Coverage::None => Some(Lapse { role, after: None }),
+            Coverage::Until(end) if end <= soon => Some(Lapse { role, after: Some(end) }),
+            Coverage::Until(_) | Coverage::Open => None,
+        };
+        Role::ALL.into_iter().filter(present).filter_map(lapse).collect()
+    }
+
     /// How long from `now` on somebody of a role can vouch for new signatures, when one who ends is followed by another.
     pub fn coverage(&self, role: Role, now: Timestamp) -> Coverage {
         let parties = self.parties();
@@ -115,7 +164,7 @@ impl TrustedRoot {
                 Some(Some(end)) => end,
             };
             covered = Coverage::Until(end);
-            moment = match end.checked_add(jiff::SignedDuration::from_nanos(1)) {
+            moment = match end.checked_add(SignedDuration::from_nanos(1)) {
                 Ok(next) => next,
                 Err(_) => return Coverage::Open,
             };
