@@ -360,6 +360,14 @@ struct ReadAuthority {
 }
 
 impl ReadAuthority {
+    /// Its description, where it is of the type cosign.
+    fn cosign(&self) -> Option<&CosignDocument> {
+        match &self.document.as_ref()?.source {
+            AuthoritySource::Cosign(cosign) => Some(cosign),
+            AuthoritySource::Notation(_) | AuthoritySource::NotationFolder(_) => None,
+        }
+    }
+
     /// Whether it is known to be of the type notation.
     fn is_notation(&self) -> bool {
         let source = self.document.as_ref().map(|document| &document.source);
@@ -955,6 +963,9 @@ fn warn(
             report.warning(at(position), message, "deny by digests, or set unmatched = \"deny\"");
         }
     }
+    for (position, rule) in rules.iter().enumerate() {
+        warn_of_cosign(report, at(position), rule, authorities);
+    }
     let used: BTreeSet<&AuthorityName> = rules
         .iter()
         .filter_map(|rule| match &rule.effect {
@@ -970,6 +981,54 @@ fn warn(
                 format!("no rule requires authority {name}"),
                 "name it in a rule, or remove it",
             );
+        }
+    }
+}
+
+/// What a rule says, and authorities of the type cosign give no meaning.
+fn warn_of_cosign(report: &mut Report<'_>, at: usize, rule: &Rule, authorities: &Authorities) {
+    let Effect::Require {
+        requirements,
+        conditions,
+        accept_unverified,
+        ..
+    } = &rule.effect
+    else {
+        return;
+    };
+    let cosign = |name: &AuthorityName| authorities.get(name).and_then(ReadAuthority::cosign);
+    let shown = quoted(&rule.name);
+    if requirements.authorities().all(|name| cosign(name).is_some()) {
+        // Where no signature is required, it is an error.
+        if *accept_unverified && requirements.signatures().is_some() {
+            let message =
+                format!("accept_unverified changes nothing in rule {shown}: its authorities are of the type cosign");
+            report.warning(
+                at,
+                message,
+                "remove it: what it allows for are levels of the type notation",
+            );
+        }
+        if !conditions.revocation_grace.is_zero() {
+            let message =
+                format!("revocation_grace changes nothing in rule {shown}: its authorities are of the type cosign");
+            report.warning(
+                at,
+                message,
+                "remove it and on_inconclusive: nobody is asked about revocation",
+            );
+        }
+    }
+    let attestors: BTreeSet<_> = requirements
+        .attestations()
+        .iter()
+        .map(AttestationRequirement::authority)
+        .collect();
+    for name in attestors {
+        if cosign(name).is_some_and(|authority| !authority.annotations.is_empty()) {
+            let message =
+                format!("the annotations of authority {name} are not asked of the attestations in rule {shown}");
+            report.warning(at, message, "ask for what an attestation has to say by equals or cel");
         }
     }
 }

@@ -472,3 +472,34 @@ fn reads_as_many_rules_as_are_allowed_and_no_more() {
         &["policy.toml: error: the policy has"],
     );
 }
+
+#[test]
+fn warns_of_what_has_no_meaning_for_authorities_of_the_type_cosign() {
+    let policy = |authority: &str, rule: &str| {
+        format!(
+            "{HEAD}[authority.key]\ntype = \"cosign\"\nkeys = [\"a.pub\"]\n{authority}\n[[rule]]\nname = \"r\"\nimages = [\"a.example/b\"]\n{rule}\n"
+        )
+    };
+    const REQUIRE: &str = "require = { all = [\"key\"] }";
+    const GRACE: &str = "on_inconclusive = \"admit_if_seen\"\nrevocation_grace = \"24h\"";
+    check(
+        &policy("", &format!("{REQUIRE}\naccept_unverified = true")),
+        &["warning: accept_unverified changes nothing in rule \"r\""],
+    );
+    check(
+        &policy("", &format!("{REQUIRE}\n{GRACE}")),
+        &["warning: revocation_grace changes nothing in rule \"r\""],
+    );
+    let both = "require = { any = [\"key\", \"corp\"] }";
+    check(
+        &policy(CORP, &format!("{both}\naccept_unverified = true\n{GRACE}")),
+        &[],
+    );
+    let attested = "require_attestations = [{ type = \"openvex\", authority = \"key\" }]";
+    check(
+        &policy("annotations = { env = \"prod\" }", attested),
+        &["warning: the annotations of authority key are not asked of the attestations in rule \"r\""],
+    );
+    check(&policy("annotations = { env = \"prod\" }", REQUIRE), &[]);
+    check(&policy("", attested), &[]);
+}
