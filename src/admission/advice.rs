@@ -25,7 +25,22 @@ pub(super) fn advice(verdict: &Verdict, authorities: &[AuthorityReport]) -> Vec<
 
 fn sentence(code: Code) -> &'static str {
     match code {
-        Code::AnnotationMismatch => "Sign the image again, with the annotations that the rule asks for.",
+        Code::AnnotationMismatch => {
+            "Sign the image again, with the annotations that the rule or its authority asks for (notation sign --user-metadata, \
+             cosign sign --annotations)."
+        }
+        Code::AttestationMissing => {
+            "Attest this digest as the rule asks, by an authority of the type cosign (cosign attest --type TYPE): signatures of \
+             notation attest nothing."
+        }
+        Code::AttestationRefused => {
+            "Make the attestation again so that it says what the rule asks for, the newest scan included, or change the \
+             rule: the reason names the condition."
+        }
+        Code::LogEntryInvalid => {
+            "Sign again with cosign and the logs of the authority's trusted root; with notation there is no log. If it was good \
+             before, look for tampering."
+        }
         Code::CertificateRevoked => {
             "Do not run this image until it is known why: its signer's certificate was revoked. Have it signed again."
         }
@@ -35,18 +50,24 @@ fn sentence(code: Code) -> &'static str {
             "Sign the image again, with a timestamp of an authority that the trust policy names: the rule has a minimum \
              signing time."
         }
-        Code::TimestampInvalid => "Sign the image again, with a timestamp of an authority in the trust store.",
-        Code::TimestampRequired => "Sign the image again with notation sign --timestamp-url, as the trust policy asks.",
+        Code::TimestampInvalid => {
+            "Sign the image again, with a timestamp of an authority in the trust store, or in the trusted root of cosign's."
+        }
+        Code::TimestampRequired => {
+            "Sign the image again with a timestamp: notation sign --timestamp-url, or cosign with a timestamp authority or a log \
+             of the authority's trusted root."
+        }
         Code::CertificateExpired => {
-            "Sign the image again with a certificate that is valid now; check the node's clock first."
+            "Check the node's clock, then sign the image again: with notation by a certificate that is valid now, with cosign while \
+             the certificate is valid, so that a log or a timestamp says so."
         }
         Code::Deadline => {
             "Try again: gathering went on, and what it found is kept. If it repeats, the registry is too slow."
         }
         Code::DeniedByRule => "The policy denies this on purpose: use another image, or change the rule.",
         Code::IdentityMismatch => {
-            "The signer is known and is not the one asked for: have the right signer sign, or add the identity to \
-             trusted_identities."
+            "The signer is known and is not the one asked for: have the right signer sign, or add the identity to the \
+             authority's trusted_identities (notation) or identities (cosign)."
         }
         Code::Internal => "This is a defect of assayd: report it with the journal's lines around the decision.",
         Code::LimitExceeded => {
@@ -77,9 +98,40 @@ fn sentence(code: Code) -> &'static str {
         Code::SubjectMismatch => "The signature is for another artifact: sign this digest.",
         Code::Unsigned => "Sign this digest and push the signature to the same repository; no reload is needed.",
         Code::UntrustedSigner => {
-            "If the signer is to be trusted, put its certificate authority into the trust store; otherwise do not run this \
-             image."
+            "If the signer is to be trusted, put its certificate authority into the trust store (notation), or its key or trusted \
+             root into the authority (cosign); otherwise do not run this image."
         }
         _ => "See docs/codes.md.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_advice_of_its_own() {
+        for code in Code::ALL {
+            assert!(!sentence(code).contains("docs/codes.md"), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_both_notation_and_cosign_can_lack_has_advice_for_both() {
+        for code in [
+            Code::AnnotationMismatch,
+            Code::AttestationMissing,
+            Code::CertificateExpired,
+            Code::IdentityMismatch,
+            Code::LogEntryInvalid,
+            Code::TimestampInvalid,
+            Code::TimestampRequired,
+            Code::UntrustedSigner,
+        ] {
+            let sentence = sentence(code);
+            let both =
+                sentence.contains("cosign") && (sentence.contains("notation") || sentence.contains("trust store"));
+            assert!(both, "{code}: {sentence}");
+        }
     }
 }
