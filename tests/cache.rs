@@ -397,7 +397,8 @@ async fn remembers_whether_everything_was_looked_at_and_forgets_it_when_somethin
         (&large[..], Extent::Everything, Extent::Enough),
         (&large[..2], Extent::Everything, Extent::Everything),
     ] {
-        let storing = store.store(&repository(), &image(0), signatures, stored, now());
+        let (repository, image) = (repository(), image(0));
+        let storing = store.store(&repository, &image, signatures, stored, now());
         storing.await.unwrap();
         assert_eq!(extent(&store).await, expected, "{} {stored:?}", signatures.len());
     }
