@@ -353,7 +353,15 @@ fn a_trusted_root_is_added_for_the_daemon_to_read_whatever_the_umask() {
     let (code, said) = add("022", "--replace");
     assert_eq!((code, mode(&target)), (DENIED, 0o775), "{said}");
     assert!(
-        said.contains("assayd will refuse to read it") && said.contains("chmod go-w"),
+        said.contains("assayd will refuse it") && said.contains("chmod go-w"),
+        "{said}"
+    );
+    // Nor does the daemon's user get into one that is its owner's alone.
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o700)).unwrap();
+    let (code, said) = add("022", "--replace");
+    assert_eq!((code, mode(&target)), (DENIED, 0o700), "{said}");
+    assert!(
+        said.contains("assayd will refuse it") && said.contains("chmod g+rX"),
         "{said}"
     );
 }

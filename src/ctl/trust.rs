@@ -1,8 +1,8 @@
 //! `assayctl trust`: trusted roots as files. Nothing here asks a network.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use assay_verify::Timestamp;
@@ -183,7 +183,7 @@ fn add(output: Output, asked: &Add) -> Result<u8, Failure> {
                 println!("  it has {lapse}");
             }
             match &refusal {
-                Some(why) => println!("  assayd will refuse to read it: {why}"),
+                Some(why) => println!("  assayd will refuse it: {why}"),
                 None => println!("Name it in an authority: trusted_root = \"sigstore/{name}.json\""),
             }
         }
@@ -200,7 +200,7 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     if let Some(above) = folder.parent() {
         make_folder(above)?;
     }
-    fs::create_dir(folder)?;
+    DirBuilder::new().mode(0o755).create(folder)?;
     // Whatever the umask of who runs this.
     fs::set_permissions(folder, Permissions::from_mode(0o755))
 }
@@ -214,7 +214,11 @@ fn write(folder: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&temporary)?;
     let written = file
         .write_all(content)
         .and_then(|()| file.set_permissions(Permissions::from_mode(0o644)))

@@ -71,8 +71,8 @@ impl From<io::Error> for FileError {
     }
 }
 
-/// Why a file that policies are to name will be refused, or the folder it lies in: what [`TrustedFiles`] says of them for a
-/// daemon that runs as root or as `user`.
+/// Why a file that policies are to name will be refused, or the folder it lies in: what [`TrustedFiles`] says of them where
+/// `user` runs the daemon, and whether anybody but their owner can reach them.
 pub(crate) fn refusal(folder: &Path, file: &Path, user: u32, limit: usize) -> Option<String> {
     let files = TrustedFiles { user };
     let told = |path: &Path, error: FileError| {
@@ -82,6 +82,14 @@ pub(crate) fn refusal(folder: &Path, file: &Path, user: u32, limit: usize) -> Op
     };
     if let Err(error) = files.check_folder(folder) {
         return Some(told(folder, error));
+    }
+    // Who asks may read more than the daemon, whose user is nobody's owner here.
+    const OTHERS_ENTER: u32 = 0o011;
+    if std::fs::metadata(folder).is_ok_and(|metadata| metadata.mode() & OTHERS_ENTER == 0) {
+        return Some(told(
+            folder,
+            FileError::Unreadable(io::ErrorKind::PermissionDenied.into()),
+        ));
     }
     files.read(file, limit).err().map(|error| told(file, error))
 }
