@@ -19,13 +19,16 @@ use crate::daemon::config::LogTarget;
 /// The longest line on standard error. Values are bounded where they are made; this bounds their sum.
 const MAX_LINE_LENGTH: usize = 2048;
 
+/// What is logged, unless the environment says otherwise. sigstore-verify logs what strangers wrote as they wrote it.
+const FILTER: &str = "info,sigstore_verify=off,sigstore_tsa=off";
+
 /// Starts logging for the process. `RUST_LOG` selects what is logged; `info` is the default.
 ///
 /// # Errors
 ///
 /// When the journal is asked for by name and cannot be reached.
 pub fn start(target: LogTarget) -> io::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(FILTER));
     let journal = match target {
         LogTarget::Stderr => None,
         LogTarget::Journald => Some(journald()?),
