@@ -15,7 +15,7 @@ use assay_verify::evidence::{
 };
 use assay_verify::limits::{
     MAX_ATTESTATION_SIZE, MAX_OPENED_REFERRERS, MAX_PROCESS_MEMORY, MAX_REDIRECTS, MAX_REFERRERS_PAGES,
-    MAX_SIGNATURE_LAYERS, MAX_VERIFICATION_MEMORY,
+    MAX_SIGNATURE_LAYERS, MAX_VERIFICATION_MEMORY, RESPONSE_HEAD_TIMEOUT,
 };
 use assay_verify::reference::Repository;
 use assayd::fetch::{
@@ -661,6 +661,96 @@ async fn a_place_that_hangs_does_not_hold_up_the_others() {
     let mut search = lab.begin(Duration::from_secs(20));
     let batch = search.next_batch(&Judged::default()).await.unwrap();
     assert_eq!(texts(&batch.signatures), ["signed"]);
+}
+
+/// Neither the slots nor the memory of the verification are kept for answers that never begin.
+#[tokio::test]
+async fn places_that_hang_keep_no_bundle_waiting() {
+    let registry = Registry::start().await.unwrap();
+    let dead = Registry::start().await.unwrap();
+    let fetch = FetchConfig {
+        registries: [config(&registry), config(&dead)].into(),
+        ..FetchConfig::default()
+    };
+    let lab = Lab::with_config(registry, fetch);
+    lab.bundle("good");
+    let hangs = Fault::Delay(Duration::from_secs(60));
+    dead.misbehave(When::always(), hangs.clone());
+    for suffix in [".sig", ".att"] {
+        lab.registry
+            .misbehave(When::path(lab.fallback_tag() + suffix), hangs.clone());
+    }
+    let elsewhere = |number: usize| Place {
+        repository: dead.repository(&format!("place{number}")).parse().unwrap(),
+        sought: Sought::EVERYTHING,
+    };
+    for count in [0, 1, 7] {
+        let places = (0..count).map(elsewhere).chain([lab.place(Sought::EVERYTHING)]);
+        // Less than a single answer may take to begin.
+        let mut search = lab.begin_in(places, RESPONSE_HEAD_TIMEOUT / 2);
+        let batch = search.next_batch(&Judged::default()).await;
+        let found = batch.map(|batch| texts(&batch.signatures));
+        assert_eq!(found, Some(vec!["good".to_owned()]), "{count}");
+    }
+}
+
+#[tokio::test]
+async fn bundles_elsewhere_that_hang_keep_no_bundle_waiting() {
+    let lab = Lab::new().await;
+    let content = lab.registry.content();
+    for number in 0..40 {
+        let text = format!("{{\"n\":{number}}}");
+        let blob = content.put_blob("dead", text.clone());
+        let config = content.put_blob("dead", "{}");
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": BUNDLE,
+            "config": { "mediaType": OCI_EMPTY, "digest": config, "size": 2 },
+            // As large as it may be, so that one alone takes half of the memory.
+            "layers": [{ "mediaType": BUNDLE, "digest": blob, "size": MAX_ATTESTATION_SIZE }],
+            "subject": lab.subject_json,
+        });
+        content.put_manifest("dead", OCI_MANIFEST, manifest.to_string());
+    }
+    let hangs = Fault::Delay(Duration::from_secs(60));
+    lab.registry
+        .misbehave(When::kind(Kind::Blob).and_path("/dead/"), hangs.clone());
+    lab.bundle("good");
+    // The own listing comes last.
+    let late = Fault::Delay(Duration::from_millis(500));
+    lab.registry
+        .misbehave(When::kind(Kind::Referrers).and_path("/app/"), late);
+    let dead = Place {
+        repository: lab.registry.repository("dead").parse().unwrap(),
+        sought: Sought::EVERYTHING,
+    };
+    let places = [dead, lab.place(Sought::EVERYTHING)];
+    let mut search = lab.begin_in(places.clone(), RESPONSE_HEAD_TIMEOUT / 2);
+    let batch = search.next_batch(&Judged::default()).await;
+    assert_eq!(
+        batch.map(|batch| texts(&batch.signatures)),
+        Some(vec!["good".to_owned()])
+    );
+    drop(search);
+
+    lab.registry.behave();
+    lab.registry
+        .misbehave(When::kind(Kind::Manifest).and_path("/dead/"), hangs);
+    let mut search = lab.begin_in(places, RESPONSE_HEAD_TIMEOUT / 2);
+    let batch = search.next_batch(&Judged::default()).await;
+    assert_eq!(
+        batch.map(|batch| texts(&batch.signatures)),
+        Some(vec!["good".to_owned()])
+    );
+}
+
+#[tokio::test]
+async fn a_tag_whose_answer_never_begins_leaves_the_search_incomplete() {
+    let lab = Lab::new().await;
+    let tag = When::path(lab.fallback_tag() + ".sig");
+    lab.registry.misbehave(tag, Fault::Delay(Duration::from_secs(60)));
+    assert!(matches!(lab.failure().await, FetchError::Silent { .. }));
 }
 
 #[tokio::test]

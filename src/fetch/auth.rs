@@ -26,7 +26,7 @@ use super::config::Credentials;
 use super::count::Purpose;
 use super::error::FetchError;
 use super::registry::{Registry, authority};
-use super::transport::failure;
+use super::transport;
 
 /// Docker Hub's token server, the one known pair of registry and token server on different hosts.
 const DOCKER_HUB_REALM: &str = "auth.docker.io";
@@ -264,7 +264,7 @@ async fn fetch_token(
     }
     registry.counters.count(Purpose::Token);
     let requested = Instant::now();
-    let mut response = sending.send().await.map_err(|error| failure(&registry.name, &error))?;
+    let mut response = transport::send(&registry.name, sending).await?;
     let realm: Untrusted = authority(&server.realm).into();
     let status = response.status();
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {

@@ -5,6 +5,7 @@
 //! listings cannot starve the others.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
@@ -61,6 +62,53 @@ pub struct Budget {
     verification: Arc<Semaphore>,
     process: Arc<Semaphore>,
     deadline: Instant,
+}
+
+/// What the requests of a search will take, paid for or not yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Promises(Arc<AtomicUsize>);
+
+impl Promises {
+    /// Bytes in all.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// What one request will take, for each byte of its answer `per_byte`. At first it is what almost all take: one that
+    /// is never answered keeps no more than that from the others.
+    pub(super) fn promise(&self, length: usize, per_byte: usize) -> Promise {
+        let promise = Promise {
+            all: self.clone(),
+            length: AtomicUsize::new(0),
+            per_byte,
+        };
+        promise.grow_to(length);
+        promise
+    }
+}
+
+/// A request's part of [`Promises`], until it is dropped.
+#[derive(Debug)]
+pub(super) struct Promise {
+    all: Promises,
+    length: AtomicUsize,
+    per_byte: usize,
+}
+
+impl Promise {
+    /// Promises for an answer of so many bytes, if it was less before.
+    pub(super) fn grow_to(&self, length: usize) {
+        let before = self.length.fetch_max(length, Ordering::Relaxed);
+        let more = length.saturating_sub(before) * self.per_byte;
+        self.all.0.fetch_add(more, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let bytes = self.length.load(Ordering::Relaxed) * self.per_byte;
+        self.all.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// The share of the process's memory that one registry may hold.
@@ -162,6 +210,20 @@ mod tests {
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn a_promise_grows_and_ends() {
+        let promises = Promises::default();
+        let (one, other) = (promises.promise(10, 2), promises.promise(5, 1));
+        assert_eq!(promises.bytes(), 25);
+        one.grow_to(20);
+        one.grow_to(3);
+        assert_eq!(promises.bytes(), 45);
+        drop(one);
+        assert_eq!(promises.bytes(), 5);
+        drop(other);
+        assert_eq!(promises.bytes(), 0);
     }
 
     #[tokio::test]

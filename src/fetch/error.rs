@@ -89,8 +89,8 @@ pub enum FetchError {
         /// Why.
         cause: Untrusted,
     },
-    /// The answer stopped without an end.
-    #[error("{registry} went silent in the middle of an answer")]
+    /// No answer came, or one that stopped without an end.
+    #[error("{registry} went silent")]
     Silent {
         /// The registry.
         registry: Box<str>,

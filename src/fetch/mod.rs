@@ -165,6 +165,7 @@ impl Client {
             repository: &reference.repository,
             accept: ACCEPT_ARTIFACT,
             limit: MAX_MANIFEST_SIZE,
+            promise: None,
         };
         let Answer::Found(found) = registry.get(&request, budget).await? else {
             return Err(FetchError::Missing {
@@ -215,6 +216,7 @@ impl Client {
             repository,
             accept: ACCEPT_IMAGE,
             limit: MAX_MANIFEST_SIZE,
+            promise: None,
         };
         match registry.get(&request, budget).await? {
             Answer::Found(found) => Ok(RunnableChildren::of(index, &found.body, node)),

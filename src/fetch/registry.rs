@@ -22,12 +22,12 @@ use assay_verify::untrusted::Untrusted;
 use super::address::check_literal;
 use super::auth::Authenticator;
 use super::body::{self, Payer};
-use super::budget::{Budget, Lease, RegistryShare};
+use super::budget::{Budget, Lease, Promise, RegistryShare};
 use super::config::RegistryConfig;
 use super::count::{Counters, Purpose};
 use super::discovery::KnownKind;
 use super::error::FetchError;
-use super::transport::{Transport, failure};
+use super::transport::{self, Transport};
 
 /// The host that serves Docker Hub's API; `docker.io` itself is a web site.
 const DOCKER_HUB_API: &str = "registry-1.docker.io";
@@ -58,6 +58,8 @@ pub(super) struct Request<'a> {
     pub(super) accept: &'static str,
     /// The bytes that the answer may have.
     pub(super) limit: usize,
+    /// Where a search counts what the answer will take: it grows when the answer begins.
+    pub(super) promise: Option<&'a Promise>,
 }
 
 /// What a registry says: either the whole body, or, with its own word for it, that there is nothing.
@@ -233,6 +235,12 @@ impl Registry {
                 let content_type = text_header(response.headers(), &CONTENT_TYPE);
                 let links = text_headers(response.headers(), &LINK);
                 let link = (!links.is_empty()).then(|| links.join(",").into());
+                if let Some(promise) = request.promise {
+                    let length = response
+                        .content_length()
+                        .and_then(|length| usize::try_from(length).ok());
+                    promise.grow_to(length.map_or(request.limit, |length| length.min(request.limit)));
+                }
                 let (body, lease) = body::read(self.payer(budget), response, request.limit).await?;
                 Ok(Answer::Found(Found {
                     content_type,
@@ -298,7 +306,7 @@ impl Registry {
             if let Some(authorization) = authorization.filter(|_| !foreign) {
                 sending = sending.header(AUTHORIZATION, authorization.clone());
             }
-            let response = sending.send().await.map_err(|error| failure(&self.name, &error))?;
+            let response = transport::send(&self.name, sending).await?;
             let redirected = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             let Some(location) = text_header(response.headers(), &LOCATION).filter(|_| redirected) else {
                 return Ok((response, foreign));

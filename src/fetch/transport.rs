@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use reqwest::dns::Resolve;
 use reqwest::redirect::Policy;
+use reqwest::{RequestBuilder, Response};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
 
 use assay_verify::limits::{
-    CONNECT_TIMEOUT, CONNECTION_WINDOW, MAX_HEADER_SIZE, MAX_REQUESTS_PER_REGISTRY, STREAM_WINDOW,
+    CONNECT_TIMEOUT, CONNECTION_WINDOW, MAX_HEADER_SIZE, MAX_REQUESTS_PER_REGISTRY, RESPONSE_HEAD_TIMEOUT,
+    STREAM_WINDOW,
 };
 
 use super::address::{ForbiddenAddress, PublicOnly};
@@ -125,6 +128,16 @@ pub(super) fn innermost(error: &reqwest::Error) -> String {
         return "the request failed".to_owned();
     }
     cause.to_string()
+}
+
+/// Sends one request and waits for the head of its answer.
+pub(super) async fn send(registry: &str, request: RequestBuilder) -> Result<Response, FetchError> {
+    match timeout(RESPONSE_HEAD_TIMEOUT, request.send()).await {
+        Ok(sent) => sent.map_err(|error| failure(registry, &error)),
+        Err(_) => Err(FetchError::Silent {
+            registry: registry.into(),
+        }),
+    }
 }
 
 /// What a request that got no answer means.

@@ -15,7 +15,7 @@ pub(super) const CANDIDATE_SIZE: usize = 224;
 
 /// What a referrer's manifest may have whatever the listing says of its size: listings are written by many hands, and
 /// this much of each fits into memory.
-const LEAST_SIZE: usize = 64 * 1024;
+pub(super) const LEAST_SIZE: usize = 64 * 1024;
 
 /// What clients call cosign's signatures and attestations in a listing: cosign itself with OCI 1.1 referrers, and, up to
 /// 3.1.1, the empty config's media type in the fallback tag's index, whatever the bundle's own artifact type is.
@@ -75,14 +75,21 @@ impl MediaTypeClaim {
 }
 
 /// Referrers that are listed as signatures, those of which the listing says nothing, and those that are listed as
-/// something else.
+/// something else; of each place on their own, and the places in turn.
 #[derive(Debug, Default)]
-pub(super) struct Candidates([VecDeque<Candidate>; 3]);
+pub(super) struct Candidates {
+    of_places: Vec<[VecDeque<Candidate>; 3]>,
+    /// The place whose turn it is.
+    turn: usize,
+}
 
 impl Candidates {
     pub(super) fn push(&mut self, origin: usize, sought: Sought, entry: IndexEntry) {
         let rank = rank(entry.artifact_type.as_deref(), sought);
-        if let Some(queue) = self.0.get_mut(rank) {
+        if self.of_places.len() <= origin {
+            self.of_places.resize_with(origin + 1, Default::default);
+        }
+        if let Some(queue) = self.of_places.get_mut(origin).and_then(|queues| queues.get_mut(rank)) {
             queue.push_back(Candidate {
                 origin,
                 may_attest: may_attest(entry.artifact_type.as_deref()),
@@ -93,25 +100,41 @@ impl Candidates {
         }
     }
 
-    /// One that is listed as a signature.
-    pub(super) fn likely(&mut self) -> Option<Candidate> {
-        self.0.first_mut().and_then(VecDeque::pop_front)
+    /// One that is listed as a signature, in a place that may be asked.
+    pub(super) fn likely(&mut self, may_ask: impl Fn(usize) -> bool) -> Option<Candidate> {
+        self.next(0, &may_ask)
     }
 
-    /// The likeliest.
-    pub(super) fn any(&mut self) -> Option<Candidate> {
-        self.0.iter_mut().find_map(VecDeque::pop_front)
+    /// The likeliest, in a place that may be asked.
+    pub(super) fn any(&mut self, may_ask: impl Fn(usize) -> bool) -> Option<Candidate> {
+        (0..3).find_map(|rank| self.next(rank, &may_ask))
+    }
+
+    fn next(&mut self, rank: usize, may_ask: &impl Fn(usize) -> bool) -> Option<Candidate> {
+        let count = self.of_places.len();
+        for offset in 0..count {
+            let origin = (self.turn + offset) % count;
+            if !may_ask(origin) {
+                continue;
+            }
+            let queue = self.of_places.get_mut(origin).and_then(|queues| queues.get_mut(rank));
+            if let Some(candidate) = queue.and_then(VecDeque::pop_front) {
+                self.turn = origin + 1;
+                return Some(candidate);
+            }
+        }
+        None
     }
 
     /// Puts one back that cannot be opened yet.
     pub(super) fn put_back(&mut self, candidate: Candidate) {
-        if let Some(queue) = self.0.first_mut() {
+        if let Some([queue, ..]) = self.of_places.get_mut(candidate.origin) {
             queue.push_front(candidate);
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(VecDeque::is_empty)
+        self.of_places.iter().flatten().all(VecDeque::is_empty)
     }
 }
 

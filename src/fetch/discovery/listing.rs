@@ -152,6 +152,7 @@ pub(super) async fn page(
         repository,
         accept: ACCEPT_INDEX,
         limit: MAX_REFERRERS_PAGE_SIZE,
+        promise: None,
     };
     let Answer::Found(found) = registry.get(&request, budget).await? else {
         return Ok(None);

@@ -11,7 +11,7 @@ use super::SkipReason;
 use super::candidates::{Candidate, MediaTypeClaim};
 use super::cosign_tags::may_be_malformed;
 use super::search::Origin;
-use crate::fetch::budget::{Budget, Lease};
+use crate::fetch::budget::{Budget, Lease, Promise};
 use crate::fetch::count::Purpose;
 use crate::fetch::error::FetchError;
 use crate::fetch::registry::{Answer, Found, Registry, Request};
@@ -27,19 +27,18 @@ pub(super) struct Opened {
     pub(super) lease: Arc<Lease>,
 }
 
-/// What a manifest takes in memory: its bytes, and about as much parsed.
-pub(super) const fn manifest_cost(size: usize) -> usize {
-    2 * size
-}
+/// What each byte of a manifest takes in memory: itself, and about as much parsed.
+pub(super) const MANIFEST_COST: usize = 2;
 
 /// Opens a referrer.
 pub(super) async fn referrer(
     origin: Arc<Origin>,
     candidate: Arc<Candidate>,
     budget: Budget,
+    promise: &Promise,
 ) -> Result<Opened, SkipReason> {
     let digest = &candidate.digest;
-    let found = match manifest(&origin, &digest.to_string(), candidate.limit(), &budget).await? {
+    let found = match manifest(&origin, &digest.to_string(), candidate.limit(), &budget, promise).await? {
         Answer::Found(found) => found,
         Answer::Missing => return Err(SkipReason::Missing(digest.clone())),
     };
@@ -48,8 +47,13 @@ pub(super) async fn referrer(
 
 /// Opens what a tag points at; `None` where there is no such tag. It is fetched once, and what came is what is judged: no
 /// second answer can be another (CVE-2022-47633).
-pub(super) async fn tagged(origin: Arc<Origin>, tag: Arc<str>, budget: Budget) -> Result<Option<Opened>, SkipReason> {
-    let found = match manifest(&origin, &tag, MAX_SIGNATURES_MANIFEST_SIZE, &budget).await {
+pub(super) async fn tagged(
+    origin: Arc<Origin>,
+    tag: Arc<str>,
+    budget: Budget,
+    promise: &Promise,
+) -> Result<Option<Opened>, SkipReason> {
+    let found = match manifest(&origin, &tag, MAX_SIGNATURES_MANIFEST_SIZE, &budget, promise).await {
         Ok(Answer::Found(found)) => found,
         Ok(Answer::Missing) => return Ok(None),
         Err(SkipReason::Fetch(FetchError::Status { status: 400, .. })) if may_be_malformed(&tag) => return Ok(None),
@@ -60,7 +64,13 @@ pub(super) async fn tagged(origin: Arc<Origin>, tag: Arc<str>, budget: Budget) -
         .map(Some)
 }
 
-async fn manifest(origin: &Origin, reference: &str, limit: usize, budget: &Budget) -> Result<Answer, SkipReason> {
+async fn manifest(
+    origin: &Origin,
+    reference: &str,
+    limit: usize,
+    budget: &Budget,
+    promise: &Promise,
+) -> Result<Answer, SkipReason> {
     let registry = &origin.registry;
     let request = Request {
         purpose: Purpose::Manifest,
@@ -68,6 +78,7 @@ async fn manifest(origin: &Origin, reference: &str, limit: usize, budget: &Budge
         repository: &origin.repository,
         accept: ACCEPT_MANIFEST,
         limit,
+        promise: Some(promise),
     };
     match registry.get(&request, budget).await {
         // More than the manifest of a signature can have, so it is none.
@@ -96,7 +107,7 @@ async fn open(
         size: found.body.len() as u64,
     };
     let mut lease = found.lease;
-    let parsed = manifest_cost(found.body.len()) - found.body.len();
+    let parsed = (MANIFEST_COST - 1) * found.body.len();
     lease.merge(registry.payer(budget).reserve(parsed).await?);
     match SignatureManifest::open(&descriptor, found.body.into()) {
         Ok(manifest) => Ok(Opened {
@@ -128,6 +139,8 @@ pub(super) async fn signature(
         limit: usize::try_from(layer.descriptor.size)
             .unwrap_or(usize::MAX)
             .min(layer.format.max_size()),
+        // The manifest describes it, so its promise is whole from the start.
+        promise: None,
     };
     let found = match registry.get(&request, &budget).await {
         Ok(Answer::Found(found)) => found,

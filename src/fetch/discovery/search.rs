@@ -12,21 +12,20 @@ use assay_verify::descriptor::Descriptor;
 use assay_verify::digest::Digest;
 use assay_verify::evidence::{NotASignature, Signature, SignatureFormat, SignatureId};
 use assay_verify::limits::{
-    MAX_OPENED_REFERRERS, MAX_REFERRERS, MAX_REFERRERS_PAGES, MAX_REQUESTS_PER_REGISTRY, MAX_SIGNATURES_MANIFEST_SIZE,
-    MAX_VERIFICATION_MEMORY,
+    MAX_OPENED_REFERRERS, MAX_REFERRERS, MAX_REFERRERS_PAGES, MAX_REQUESTS_PER_REGISTRY, MAX_VERIFICATION_MEMORY,
 };
 use assay_verify::reference::Repository;
 
-use super::candidates::{CANDIDATE_SIZE, Candidate, Candidates};
+use super::candidates::{CANDIDATE_SIZE, Candidate, Candidates, LEAST_SIZE};
 use super::listing::{self, Page};
-use super::opening::{self, Opened, manifest_cost};
+use super::opening::{self, MANIFEST_COST, Opened};
 use super::{Batch, CosignTag, Judged, Place, SkipReason, Skipped, SkippedItem, Sought, Summary};
-use crate::fetch::budget::{Budget, Lease};
+use crate::fetch::budget::{Budget, Lease, Promises};
 use crate::fetch::error::FetchError;
 use crate::fetch::registry::Registry;
 
-/// The share of a verification's memory that manifests leave free for the blobs that they describe.
-const MEMORY_FOR_BLOBS: usize = MAX_VERIFICATION_MEMORY / 2;
+/// The share of a verification's memory that manifests may take: the rest is left free for the blobs that they describe.
+const MEMORY_FOR_MANIFESTS: usize = MAX_VERIFICATION_MEMORY / 2;
 
 /// A place with the registry that serves it.
 pub(super) struct Origin {
@@ -40,6 +39,10 @@ pub(super) struct Origin {
 struct Reading {
     next_page: Option<Url>,
     pages: usize,
+    /// Requests under way to this place, beside those that every search begins with.
+    in_flight: usize,
+    /// What the blobs among them will take.
+    blobs: usize,
 }
 
 /// A manifest whose signatures are fetched one after the other, the newest first: cosign appends.
@@ -64,7 +67,8 @@ enum Arrival {
         what: SkippedItem,
         /// Whether it is listed as what may be an attestation.
         may_attest: bool,
-        promised: usize,
+        /// Whether it was listed, and not begun with.
+        listed: bool,
         opened: Result<Option<Opened>, SkipReason>,
     },
     Signature {
@@ -87,8 +91,8 @@ pub struct Search {
     leases: Vec<Lease>,
     carriers: VecDeque<Carrier>,
     in_flight: FuturesUnordered<BoxFuture<'static, Arrival>>,
-    /// The most that the requests under way will take, paid for or not yet.
-    promised: usize,
+    /// What the manifests under way will take, paid for or not yet.
+    manifests: Promises,
     opened_in: HashSet<(usize, Digest)>,
     begun: HashSet<(usize, SignatureId)>,
     arrived: HashSet<SignatureId>,
@@ -116,7 +120,7 @@ impl Search {
             leases: Vec::new(),
             carriers: VecDeque::new(),
             in_flight: FuturesUnordered::new(),
-            promised: 0,
+            manifests: Promises::default(),
             opened_in: HashSet::new(),
             begun: HashSet::new(),
             arrived: HashSet::new(),
@@ -155,16 +159,18 @@ impl Search {
         ] {
             if sought {
                 let tag: Arc<str> = tag.of(subject).into();
-                let promised = manifest_cost(MAX_SIGNATURES_MANIFEST_SIZE);
-                self.promised += promised;
-                let opening = opening::tagged(Arc::clone(&origin), Arc::clone(&tag), self.budget.clone());
-                let arrival = opening.map(move |opened| Arrival::Manifest {
-                    origin: number,
-                    what: SkippedItem::Tag((*tag).into()),
-                    may_attest: true,
-                    promised,
-                    opened,
-                });
+                let promise = self.manifests.promise(LEAST_SIZE, MANIFEST_COST);
+                let (origin, budget) = (Arc::clone(&origin), self.budget.clone());
+                let arrival = async move {
+                    let opened = opening::tagged(origin, Arc::clone(&tag), budget, &promise).await;
+                    Arrival::Manifest {
+                        origin: number,
+                        what: SkippedItem::Tag((*tag).into()),
+                        may_attest: true,
+                        listed: false,
+                        opened,
+                    }
+                };
                 self.in_flight.push(arrival.boxed());
             }
         }
@@ -221,66 +227,64 @@ impl Search {
         }
     }
 
-    /// Keeps as many requests under way as one registry has slots for, and no more bytes than the verification may hold.
+    /// Keeps as many requests under way as each place has slots for, and no more bytes than the verification may hold.
     fn send_out(&mut self, judged: &Judged) {
-        while self.in_flight.len() < MAX_REQUESTS_PER_REGISTRY {
-            match self.next_request(judged) {
-                Some(request) => self.in_flight.push(request),
-                None => return,
-            }
+        while let Some(request) = self.next_request(judged) {
+            self.in_flight.push(request);
         }
     }
 
     /// The next request: for a signature's blob, which may end the search; for a referrer that looks like a signature; for
-    /// the rest of the listing, when nothing else is under way that may end the search; for any other referrer.
+    /// the rest of a listing, when nothing of the same place is under way that may end the search; for any other referrer.
     fn next_request(&mut self, judged: &Judged) -> Option<BoxFuture<'static, Arrival>> {
-        while let Some(mut carrier) = self.carriers.pop_front() {
-            let Some(&position) = carrier.left.last() else {
-                continue;
+        let mut crowded: Vec<bool> = (0..self.origins.len()).map(|origin| !self.has_slot(origin)).collect();
+        for _ in 0..self.carriers.len() {
+            let Some(mut carrier) = self.carriers.pop_front() else {
+                break;
             };
             if self.fetched >= MAX_OPENED_REFERRERS {
                 self.carriers.push_front(carrier);
                 return None;
             }
-            let id = SignatureId {
-                manifest: carrier.opened.manifest.digest().clone(),
-                position,
-            };
-            let known = judged.knows(&id) || self.arrived.contains(&id);
-            if known || self.begun.contains(&(carrier.origin, id.clone())) {
-                carrier.left.pop();
-                self.carriers.push_front(carrier);
+            let Some((id, size)) = self.next_signature(&mut carrier, judged) else {
                 continue;
+            };
+            if crowded.get(carrier.origin) == Some(&false) {
+                if self.has_room_for_blob(carrier.origin, size) {
+                    carrier.left.pop();
+                    let request = self.fetch(&carrier, id, size);
+                    // One of each in turn: many signatures in one manifest keep those of others waiting for one of them only.
+                    self.carriers.push_back(carrier);
+                    return request;
+                }
+                // What waits for memory goes before what would need more of it.
+                if let Some(crowded) = crowded.get_mut(carrier.origin) {
+                    *crowded = true;
+                }
             }
-            let layer = carrier.opened.manifest.layers().get(position);
-            let size = layer.map_or(0, |layer| usize::try_from(layer.descriptor.size).unwrap_or(usize::MAX));
-            if !self.has_room(size) {
-                self.carriers.push_front(carrier);
-                return None;
-            }
-            carrier.left.pop();
-            let request = self.fetch(&carrier, id, size);
-            // One of each in turn: many signatures in one manifest keep those of others waiting for one of them only.
             self.carriers.push_back(carrier);
-            return request;
         }
         loop {
-            let likely = self.candidates.likely();
-            let candidate = match likely {
-                Some(candidate) => Some(candidate),
-                None => match self.readings.iter().position(|reading| reading.next_page.is_some()) {
+            let may_ask = |origin: usize| crowded.get(origin) == Some(&false);
+            let candidate = match self.candidates.likely(may_ask) {
+                Some(candidate) => candidate,
+                None => {
+                    let unread =
+                        |(origin, reading): &(usize, &Reading)| reading.next_page.is_some() && may_ask(*origin);
+                    let mut unread = self.readings.iter().enumerate().filter(unread);
                     // Likely signatures that are under way may end the search before the listing goes on.
-                    Some(_) if !self.in_flight.is_empty() => return None,
-                    Some(origin) => match self.turn_page(origin) {
-                        Some(request) => return Some(request),
-                        None => continue,
-                    },
-                    None => self.candidates.any(),
-                },
-            }?;
-            if self.opened >= MAX_OPENED_REFERRERS
-                || !self.has_room(manifest_cost(candidate.limit()) + MEMORY_FOR_BLOBS)
-            {
+                    let idle = unread.clone().find(|(_, reading)| reading.in_flight == 0);
+                    match (idle.map(|(origin, _)| origin), unread.next()) {
+                        (Some(origin), _) => match self.turn_page(origin) {
+                            Some(request) => return Some(request),
+                            None => continue,
+                        },
+                        (None, Some(_)) => return None,
+                        (None, None) => self.candidates.any(may_ask)?,
+                    }
+                }
+            };
+            if self.opened >= MAX_OPENED_REFERRERS || !self.has_room_for_manifest() {
                 self.candidates.put_back(candidate);
                 return None;
             }
@@ -291,26 +295,89 @@ impl Search {
         }
     }
 
+    /// The newest signature of a manifest that is neither known nor on its way, and its size.
+    fn next_signature(&self, carrier: &mut Carrier, judged: &Judged) -> Option<(SignatureId, usize)> {
+        loop {
+            let position = *carrier.left.last()?;
+            let id = SignatureId {
+                manifest: carrier.opened.manifest.digest().clone(),
+                position,
+            };
+            let known = judged.knows(&id) || self.arrived.contains(&id);
+            if known || self.begun.contains(&(carrier.origin, id.clone())) {
+                carrier.left.pop();
+                continue;
+            }
+            let layer = carrier.opened.manifest.layers().get(position);
+            let size = layer.map_or(0, |layer| usize::try_from(layer.descriptor.size).unwrap_or(usize::MAX));
+            return Some((id, size));
+        }
+    }
+
+    /// Whether a place may get another request. Several places share what one registry has, so that none of them, dead
+    /// perhaps, keeps the others waiting.
+    fn has_slot(&self, origin: usize) -> bool {
+        let slots = (MAX_REQUESTS_PER_REGISTRY / self.origins.len().max(1)).max(1);
+        self.readings
+            .get(origin)
+            .is_some_and(|reading| reading.in_flight < slots)
+    }
+
     /// Whether so many bytes will find their memory. What is under way is counted whole, so that requests which hold a part
     /// of what they need never wait for each other. One alone may always try.
     fn has_room(&self, bytes: usize) -> bool {
-        self.in_flight.is_empty() || self.promised.saturating_add(bytes) <= self.budget.available()
+        let blobs: usize = self.readings.iter().map(|reading| reading.blobs).sum();
+        let promised = blobs.saturating_add(self.manifests.bytes());
+        self.in_flight.is_empty() || promised.saturating_add(bytes) <= self.budget.available()
+    }
+
+    /// Of several places none takes more than its share for blobs, or one of them.
+    fn has_room_for_blob(&self, origin: usize, bytes: usize) -> bool {
+        let share = (MAX_VERIFICATION_MEMORY - MEMORY_FOR_MANIFESTS) / self.origins.len().max(1);
+        let alone = self.origins.len() == 1;
+        let taken = self.readings.get(origin).map_or(0, |reading| reading.blobs);
+        self.has_room(bytes) && (alone || taken == 0 || taken.saturating_add(bytes) <= share)
+    }
+
+    fn has_room_for_manifest(&self) -> bool {
+        let held: usize = self.carriers.iter().map(|carrier| carrier.opened.lease.bytes()).sum();
+        let cost = MANIFEST_COST * LEAST_SIZE;
+        let taken = held.saturating_add(self.manifests.bytes());
+        self.has_room(cost) && (self.in_flight.is_empty() || taken.saturating_add(cost) <= MEMORY_FOR_MANIFESTS)
+    }
+
+    /// Counts a request to a place.
+    fn began(&mut self, origin: usize, blob: usize) {
+        if let Some(reading) = self.readings.get_mut(origin) {
+            reading.in_flight += 1;
+            reading.blobs += blob;
+        }
+    }
+
+    /// Counts it no more.
+    fn ended(&mut self, origin: usize, blob: usize) {
+        if let Some(reading) = self.readings.get_mut(origin) {
+            reading.in_flight -= 1;
+            reading.blobs -= blob;
+        }
     }
 
     fn open(&mut self, candidate: Candidate) -> Option<BoxFuture<'static, Arrival>> {
         let origin = Arc::clone(self.origins.get(candidate.origin)?);
-        let promised = manifest_cost(candidate.limit());
         self.opened += 1;
-        self.promised += promised;
-        let candidate = Arc::new(candidate);
-        let opening = opening::referrer(origin, Arc::clone(&candidate), self.budget.clone());
-        let arrival = opening.map(move |opened| Arrival::Manifest {
-            origin: candidate.origin,
-            what: SkippedItem::Manifest(candidate.digest.clone()),
-            may_attest: candidate.may_attest,
-            promised,
-            opened: opened.map(Some),
-        });
+        self.began(candidate.origin, 0);
+        let promise = self.manifests.promise(LEAST_SIZE, MANIFEST_COST);
+        let (candidate, budget) = (Arc::new(candidate), self.budget.clone());
+        let arrival = async move {
+            let opened = opening::referrer(origin, Arc::clone(&candidate), budget, &promise).await;
+            Arrival::Manifest {
+                origin: candidate.origin,
+                what: SkippedItem::Manifest(candidate.digest.clone()),
+                may_attest: candidate.may_attest,
+                listed: true,
+                opened: opened.map(Some),
+            }
+        };
         Some(arrival.boxed())
     }
 
@@ -322,8 +389,8 @@ impl Search {
         let origin = Arc::clone(self.origins.get(number)?);
         let manifest = Arc::clone(&carrier.opened.lease);
         self.fetched += 1;
-        self.promised += size;
-        self.begun.insert((carrier.origin, id.clone()));
+        self.began(number, size);
+        self.begun.insert((number, id.clone()));
         let (carried, budget) = (Arc::clone(&carrier.opened.manifest), self.budget.clone());
         let fetching = opening::signature(origin, carried, id.position, budget);
         let arrival = fetching.map(move |fetched| Arrival::Signature {
@@ -348,6 +415,7 @@ impl Search {
             });
             return None;
         }
+        self.began(number, 0);
         let budget = self.budget.clone();
         let turning = async move {
             let page = listing::page(&origin.registry, &origin.repository, url, &budget).await;
@@ -369,28 +437,33 @@ impl Search {
                 }
                 Err(error) => self.fail(error),
             },
-            Arrival::NextPage { origin, page } => match page {
-                Ok(Some(page)) => self.keep(origin, page),
-                // The registry itself named this page.
-                Ok(None) => {
-                    if let Some(origin) = self.origins.get(origin) {
-                        let registry = origin.registry.name.clone();
-                        self.fail(FetchError::Missing {
-                            registry,
-                            what: "next page of the listing that it names".into(),
-                        });
+            Arrival::NextPage { origin, page } => {
+                self.ended(origin, 0);
+                match page {
+                    Ok(Some(page)) => self.keep(origin, page),
+                    // The registry itself named this page.
+                    Ok(None) => {
+                        if let Some(origin) = self.origins.get(origin) {
+                            let registry = origin.registry.name.clone();
+                            self.fail(FetchError::Missing {
+                                registry,
+                                what: "next page of the listing that it names".into(),
+                            });
+                        }
                     }
+                    Err(error) => self.fail(error),
                 }
-                Err(error) => self.fail(error),
-            },
+            }
             Arrival::Manifest {
                 origin,
                 what,
                 may_attest,
-                promised,
+                listed,
                 opened,
             } => {
-                self.promised -= promised;
+                if listed {
+                    self.ended(origin, 0);
+                }
                 match opened {
                     Ok(Some(opened)) => self.carry(origin, opened),
                     Ok(None) => {}
@@ -405,7 +478,7 @@ impl Search {
                 manifest,
                 fetched,
             } => {
-                self.promised -= promised;
+                self.ended(origin, promised);
                 match fetched {
                     Ok((signature, lease)) => {
                         if self.arrived.insert(id) {
