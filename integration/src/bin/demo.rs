@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use assay_integration::certificates::{Authority, Profile, SigningIdentity};
+use assay_integration::cosign::{KeyPair, KeyType, Series, Sign as SignWithCosign};
 use assay_integration::notation::{Format, Sign};
-use assay_integration::{Assayd, Containerd, Image, Notation, Peers, Registry};
+use assay_integration::{Assayd, Containerd, Cosign, Image, Notation, Peers, Registry};
 
 /// What is pulled: the repository, what was done to it, and the code it must be denied with.
 struct Case {
@@ -57,6 +58,21 @@ const CASES: &[Case] = &[
         denied_with: Some("subject-mismatch"),
     },
     Case {
+        repository: "cosign/bundle",
+        story: "signed by cosign's release key (a v3 bundle)",
+        denied_with: None,
+    },
+    Case {
+        repository: "cosign/attested",
+        story: "not signed: the release key only attested its provenance",
+        denied_with: Some("unsigned"),
+    },
+    Case {
+        repository: "cosign/stranger",
+        story: "signed by another key",
+        denied_with: Some("untrusted-signer"),
+    },
+    Case {
         repository: "withdrawn/app",
         story: "well signed, and denied by a rule",
         denied_with: Some("denied-by-rule"),
@@ -82,12 +98,16 @@ async fn main() -> Result<()> {
         println!("  {name} {version}");
     }
 
-    say("Starting a registry, making certificates, pushing and signing images with the real notation");
+    say("Starting a registry, making keys, pushing and signing images with the real notation and cosign");
     let registry = Registry::start().await?;
     let notation = Notation::new(&peers)?;
     let signers = Signers::new(&notation)?;
+    let cosign = CosignKeys::new(&peers).await?;
     for case in CASES {
-        prepare(case, &peers, &registry, &notation).await?;
+        match case.repository.strip_prefix("cosign/") {
+            Some(name) => cosign.prepare(name, case, &peers, &registry).await?,
+            None => prepare(case, &peers, &registry, &notation).await?,
+        }
         println!("  {:<16} {}", case.repository, case.story);
     }
     // The expired signature was good for one second.
@@ -102,6 +122,7 @@ async fn main() -> Result<()> {
             "notation/truststore/x509/ca/corp/root.pem",
             signers.authority.certificate_pem(),
         )
+        .file("keys/release.pub", cosign.release.public_pem())
         .plain_http(&registry.host())
         .start()
         .await?;
@@ -132,6 +153,9 @@ async fn main() -> Result<()> {
         let explained = explained?;
         println!("{}\n", indented(&format!("{}{}", explained.stdout, explained.stderr)));
     }
+    say("assayctl tree: everything that hangs on an image, and who signed it");
+    let tree = format!("{}:v1", registry.repository("cosign/attested"));
+    println!("{}", indented(&assayd.assayctl(&["tree", &tree]).await?.stdout));
     say("assayctl status");
     println!("{}", indented(&assayd.assayctl(&["status"]).await?.stdout));
 
@@ -166,6 +190,42 @@ impl Signers {
         notation.add_key("colleague", &authority.issue(&Profile::named("colleague"))?)?;
         notation.add_key("stranger", &SigningIdentity::self_signed(&Profile::named("release"))?)?;
         Ok(Self { authority, release })
+    }
+}
+
+/// cosign and its keys.
+struct CosignKeys {
+    cosign: Cosign,
+    release: KeyPair,
+    stranger: KeyPair,
+}
+
+impl CosignKeys {
+    async fn new(peers: &Peers) -> Result<Self> {
+        let cosign = Cosign::new(peers, Series::Three)?;
+        println!("  cosign {}", cosign.version());
+        let release = cosign.generate_key(KeyType::P256).await?;
+        let stranger = cosign.generate_key(KeyType::P256).await?;
+        Ok(Self {
+            cosign,
+            release,
+            stranger,
+        })
+    }
+
+    async fn prepare(&self, name: &str, case: &Case, peers: &Peers, registry: &Registry) -> Result<()> {
+        let image = Image::busybox(peers, case.repository)?;
+        image.store(registry.content(), case.repository, "v1");
+        let reference = format!("{}@{}", registry.repository(case.repository), image.digest());
+        let how = match name {
+            "attested" => {
+                let builder = serde_json::json!({ "runDetails": { "builder": { "id": "https://builder.example" } } });
+                SignWithCosign::key(&self.release).attesting("slsaprovenance1", builder)
+            }
+            "stranger" => SignWithCosign::key(&self.stranger),
+            _ => SignWithCosign::key(&self.release),
+        };
+        self.cosign.sign(&reference, &how).await
     }
 }
 
@@ -266,6 +326,10 @@ trust_stores       = ["ca:corp"]
 trusted_identities = ["{release}"]
 level              = "strict"
 
+[authority.release-key]
+type = "cosign"
+keys = ["keys/release.pub"]
+
 [[rule]]
 name   = "withdrawn"
 images = ["{host}/withdrawn/**"]
@@ -275,6 +339,11 @@ deny   = "withdrawn after incident 4711"
 name    = "production"
 images  = ["{host}/prod/**"]
 require = {{ all = ["corp"] }}
+
+[[rule]]
+name    = "by cosign"
+images  = ["{host}/cosign/**"]
+require = {{ all = ["release-key"] }}
 "#
     )
 }

@@ -38,6 +38,19 @@ const STEPS: &[Step] = &[
         arguments: &["build", "--workspace", "--bins"],
     },
     Step {
+        name: "the list of mutations",
+        arguments: &[
+            "run",
+            "--quiet",
+            "--package",
+            "assay-integration",
+            "--bin",
+            "mutations",
+            "--",
+            "--check",
+        ],
+    },
+    Step {
         name: "tests against real containerd, registries, notation and cosign included",
         arguments: &["test", "--workspace"],
     },
