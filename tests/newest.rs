@@ -1,6 +1,7 @@
 //! Rules of which the newest statement decides, against a registry that hides it, withholds it or is away.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,13 +11,15 @@ use assay_verify::code::Code;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::limits::{
     MAX_ATTESTATION_SIZE, MAX_OPENED_REFERRERS, MAX_SIGNATURE_LAYERS, MAX_SIGNATURES, MAX_SIGNATURES_MANIFEST_SIZE,
+    MAX_VERIFICATION_MEMORY,
 };
 use assay_verify::sigstore::dsse::{IN_TOTO, pre_authentication_encoding};
 use assayd::admission::answers::{RevocationAnswers, World};
 use assayd::admission::respondents::Respondents;
-use assayd::admission::{Admission, Hook, Question, Verdict};
+use assayd::admission::{Admission, Hook, Question, Verdict, offline};
 use assayd::cache::answers::{AnswerOptions, AnswerStore};
 use assayd::cache::evidence::{EvidenceOptions, EvidenceStore, Extent};
+use assayd::fetch::layout::Layout;
 use assayd::fetch::revocation::{self, AnswerMemory};
 use assayd::fetch::{Client, FetchConfig, ProcessMemory, RegistryConfig};
 use assayd::plugin::Plugins;
@@ -467,4 +470,122 @@ async fn an_asker_is_answered_from_what_is_stored_while_the_registry_hangs() {
     let finding = decision.verdict.finding();
     assert!(decision.verdict.outcome.admits(), "{finding}");
     assert!(finding.contains("not confirmed to be the newest"), "{finding}");
+}
+
+// Without a network
+
+impl Lab {
+    /// Everything of the image as an OCI image layout.
+    fn layout(&self) -> TempDir {
+        let (content, folder) = (self.registry.content(), TempDir::new().unwrap());
+        let mut entries = vec![self.image.clone()];
+        entries.extend(content.referrers("app", self.image["digest"].as_str().unwrap()));
+        for entry in &entries {
+            let manifest = content
+                .manifest_bytes("app", entry["digest"].as_str().unwrap())
+                .unwrap();
+            let json: Value = serde_json::from_slice(&manifest).unwrap();
+            write_blob(&folder, entry["digest"].as_str().unwrap(), &manifest);
+            for layer in json["layers"].as_array().unwrap() {
+                let digest = layer["digest"].as_str().unwrap();
+                write_blob(&folder, digest, &content.blob("app", digest).unwrap());
+            }
+        }
+        std::fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let index = json!({ "schemaVersion": 2, "manifests": entries });
+        std::fs::write(folder.path().join("index.json"), index.to_string()).unwrap();
+        folder
+    }
+
+    fn offline(&self, layout: &TempDir) -> Verdict {
+        let question = self.question(&self.image);
+        let found = Layout::open(layout.path())
+            .unwrap()
+            .signatures(&question.descriptor.digest)
+            .unwrap();
+        offline(&self.admission.trust().current().unwrap(), &question, &found, now()).verdict
+    }
+
+    fn denied_offline(&self, layout: &TempDir) -> Option<Code> {
+        self.offline(layout).outcome.denial().map(|denial| denial.code)
+    }
+}
+
+fn blob_path(folder: &TempDir, digest: &str) -> PathBuf {
+    folder.path().join("blobs").join(digest.replace(':', "/"))
+}
+
+fn write_blob(folder: &TempDir, digest: &str, bytes: &[u8]) {
+    let path = blob_path(folder, digest);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn the_newest_scan_of_a_layout_decides() {
+    let lab = Lab::new().await;
+    lab.scan(&lab.image, MONDAY, "LOW");
+    assert_eq!(lab.denied_offline(&lab.layout()), None);
+    lab.scan(&lab.image, TUESDAY, "CRITICAL");
+    assert_eq!(lab.denied_offline(&lab.layout()), Some(Code::AttestationRefused));
+}
+
+#[tokio::test]
+async fn a_scan_of_a_layout_that_cannot_be_read_leaves_it_undecided() {
+    type Hide = fn(&Lab, &TempDir, &str, &str);
+    let hidings: [(&str, Code, Hide); 6] = [
+        ("no blob", Code::RegistryUnavailable, |_, layout, _, blob| {
+            std::fs::remove_file(blob_path(layout, blob)).unwrap();
+        }),
+        ("no manifest", Code::RegistryUnavailable, |_, layout, manifest, _| {
+            std::fs::remove_file(blob_path(layout, manifest)).unwrap();
+        }),
+        ("a damaged blob", Code::RegistryUnavailable, |_, layout, _, blob| {
+            write_blob(layout, blob, b"{}");
+        }),
+        (
+            "a damaged manifest",
+            Code::RegistryUnavailable,
+            |_, layout, manifest, _| {
+                write_blob(layout, manifest, b"{}");
+            },
+        ),
+        ("a large manifest", Code::LimitExceeded, |_, layout, manifest, _| {
+            write_blob(layout, manifest, &vec![b' '; MAX_SIGNATURES_MANIFEST_SIZE + 1]);
+        }),
+        ("a large blob", Code::RegistryUnavailable, |_, layout, _, blob| {
+            write_blob(layout, blob, &vec![b' '; MAX_ATTESTATION_SIZE + 1]);
+        }),
+    ];
+    let lab = Lab::new().await;
+    lab.scan(&lab.image, MONDAY, "LOW");
+    let (manifest, blob) = lab.scan(&lab.image, TUESDAY, "CRITICAL");
+    for (what, code, hide) in hidings {
+        let layout = lab.layout();
+        hide(&lab, &layout, &manifest, &blob);
+        let verdict = lab.offline(&layout);
+        let found = verdict.outcome.denial().map(|denial| denial.code);
+        assert_eq!(found, Some(code), "{what}: {}", verdict.finding());
+        assert!(code.is_inconclusive());
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_of_a_layout_that_says_it_is_too_large_leaves_it_undecided() {
+    let lab = Lab::new().await;
+    lab.scan(&lab.image, MONDAY, "LOW");
+    lab.attach(&lab.image, "{}", Some(MAX_ATTESTATION_SIZE + 1));
+    assert_eq!(lab.denied_offline(&lab.layout()), Some(Code::LimitExceeded));
+}
+
+#[tokio::test]
+async fn a_layout_with_more_evidence_than_is_held_or_judged_is_undecided() {
+    for (count, size) in [(3, MAX_VERIFICATION_MEMORY / 3), (MAX_SIGNATURES, 16)] {
+        let lab = Lab::new().await;
+        lab.scan(&lab.image, MONDAY, "LOW");
+        for number in 0..count {
+            lab.attach(&lab.image, &format!("{number}{}", " ".repeat(size)), None);
+        }
+        assert_eq!(lab.denied_offline(&lab.layout()), Some(Code::LimitExceeded), "{count}");
+    }
 }

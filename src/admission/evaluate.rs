@@ -33,6 +33,7 @@ use super::respondents::Respondents;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::cache::evidence::Extent;
 use crate::cache::verdicts::Interval;
+use crate::fetch::layout::Found;
 use crate::fetch::{FetchError, Judged, Place, Skipped, Sought, Summary};
 use crate::trust::TrustSnapshot;
 
@@ -263,22 +264,13 @@ async fn gather(
     }
     let mut summary = search.finish();
     if wants_everything && judging.of_cosign > MAX_SIGNATURES {
-        summary.incomplete = Some(FetchError::TooManySignatures {
-            registry: question.repository.host().into(),
-            what: question.descriptor.digest.to_string().into(),
-        });
+        summary.incomplete = Some(too_many(question));
     }
     let lacking = summary.incomplete.clone().filter(|_| wants_everything);
     let judgement = judging.conclude().await;
     let (judgement, unconfirmed) = match (judgement, lacking) {
-        // The statement that would decide may be the one that did not come.
-        (Judgement::Admit(mut permit), Some(error)) if !stands_in || !error.is_silence() => {
-            let rejection = Rejection {
-                code: error.code(),
-                reason: error.to_string(),
-                reports: permit.take_reports(),
-            };
-            (Judgement::Reject(rejection), None)
+        (Judgement::Admit(permit), Some(error)) if !stands_in || !error.is_silence() => {
+            (undecided(permit, &error), None)
         }
         (Judgement::Reject(rejection), lacking) => {
             // Something newer than what is stored denies, or there is nothing that admits: from now on no silence of a
@@ -432,8 +424,7 @@ impl<'w> Judging<'w> {
     /// Judges more signatures, and asks the world for what they lack. Returns whether there are enough good ones now.
     async fn add(&mut self, signatures: Vec<Signature>, seen: Seen) -> bool {
         signatures.iter().for_each(|signature| self.judged.add(signature));
-        let of_cosign = |signature: &&Signature| signature.layer().format != SignatureFormat::Notation;
-        self.of_cosign += signatures.iter().filter(of_cosign).count();
+        self.of_cosign += signatures.iter().filter(|signature| is_of_cosign(signature)).count();
         let mut progress = self
             .judge(seen, move |findings, subject, requirement, circumstances| {
                 findings.add(&signatures, subject, requirement, circumstances)
@@ -563,30 +554,61 @@ impl Arguments {
 }
 
 /// Judges an image from evidence in hand, without a daemon, a store or a network.
-pub fn offline(
-    snapshot: &Arc<TrustSnapshot>,
-    question: &Question,
-    signatures: &[Signature],
-    now: Timestamp,
-) -> Explanation {
+pub fn offline(snapshot: &Arc<TrustSnapshot>, question: &Question, found: &Found, now: Timestamp) -> Explanation {
     match decide_by_rules(snapshot, question) {
         ByRules::Decided(verdict) => Explanation::without_evidence(verdict),
         ByRules::Evidence(rule) => {
             let arguments = Arguments::new(snapshot, rule, question, now);
             let nobody_asked = Answers::default();
             let circumstances = arguments.circumstances(&nobody_asked);
-            let judgement = arguments.with_requirement(Seen::Now, |requirement| {
-                judge::judge(signatures, &arguments.subject(), requirement, &circumstances)
+            let (judgement, wants_everything) = arguments.with_requirement(Seen::Now, |requirement| {
+                let judgement = judge::judge(&found.signatures, &arguments.subject(), requirement, &circumstances);
+                (judgement, Findings::new(requirement).wants_everything())
             });
+            let mut incomplete = found.incomplete.clone();
+            if wants_everything {
+                let of_cosign = found.signatures.iter().filter(|signature| is_of_cosign(signature));
+                let unjudged = (of_cosign.count() > MAX_SIGNATURES).then(|| too_many(question));
+                incomplete = incomplete.or(unjudged).or_else(|| found.unread.clone());
+            }
+            let judgement = match (judgement, &incomplete) {
+                (Judgement::Admit(permit), Some(error)) if wants_everything => undecided(permit, error),
+                (judgement, _) => judgement,
+            };
             let gathered = Gathered {
                 judgement,
-                summary: None,
+                summary: Some(Summary {
+                    skipped: found.skipped.clone(),
+                    incomplete,
+                    ..Summary::default()
+                }),
                 cache: CacheState::Gathered,
                 unconfirmed: None,
             };
             conclude(snapshot, rule, gathered, now).explanation
         }
     }
+}
+
+fn is_of_cosign(signature: &Signature) -> bool {
+    signature.layer().format != SignatureFormat::Notation
+}
+
+/// There is more than the judge looks at.
+fn too_many(question: &Question) -> FetchError {
+    FetchError::TooManySignatures {
+        registry: question.repository.host().into(),
+        what: question.descriptor.digest.to_string().into(),
+    }
+}
+
+/// The statement that would decide may be the one that is not there to be judged.
+fn undecided(mut permit: Box<Permit>, error: &FetchError) -> Judgement {
+    Judgement::Reject(Rejection {
+        code: error.code(),
+        reason: error.to_string(),
+        reports: permit.take_reports(),
+    })
 }
 
 /// A search that could not even be begun.

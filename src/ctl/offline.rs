@@ -26,7 +26,7 @@ impl Offline<'_> {
     pub(super) fn explain(&self) -> Result<proto::ExplainResponse, Failure> {
         let snapshot = load(self.policy, self.now)?;
         let (question, found) = find(self.layout, &self.reference)?;
-        let mut explanation = admission::offline(&Arc::new(snapshot), &question, &found.signatures, self.now);
+        let mut explanation = admission::offline(&Arc::new(snapshot), &question, &found, self.now);
         explanation.skipped = found.skipped;
         Ok(explained(&self.reference, &question, &explanation))
     }
@@ -47,7 +47,7 @@ impl Offline<'_> {
         let tree = Tree {
             entries: described.collect(),
             others: found.skipped,
-            incomplete: None,
+            incomplete: found.incomplete.map(|error| error.to_string()),
         };
         Ok(tree_response(&self.reference, &question, &tree))
     }

@@ -109,7 +109,7 @@ pub enum LayoutError {
         /// The limit.
         limit: usize,
     },
-    /// The image has more signatures than one verification may hold.
+    /// The image has more signatures than one verification may hold. [`Layout::signatures`] gives those before.
     #[error("{}: the signatures take more than {MAX_VERIFICATION_MEMORY} bytes", path.display())]
     TooManySignatures {
         /// The folder or tar.

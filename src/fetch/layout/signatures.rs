@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::{Algorithm, Digest};
-use assay_verify::evidence::{NotASignature, Signature, SignatureId, SignatureLayer, SignatureManifest};
+use assay_verify::evidence::{
+    NotASignature, Signature, SignatureFormat, SignatureId, SignatureLayer, SignatureManifest,
+};
 use assay_verify::limits::{
     MAX_LAYOUT_TAR_ENTRIES, MAX_MANIFEST_SIZE, MAX_NESTING, MAX_REFERRERS, MAX_SIGNATURES_MANIFEST_SIZE,
     MAX_VERIFICATION_MEMORY,
@@ -19,7 +21,11 @@ use assay_verify::limits::{
 use assay_verify::manifest::{Index, Manifest};
 
 use super::{CosignKind, Entry, Layout, LayoutError, Source};
+use crate::fetch::FetchError;
 use crate::fetch::discovery::{CosignTag, SkipReason, Skipped, SkippedItem};
+
+/// What stands in the place of a registry's name.
+const THE_LAYOUT: &str = "the layout";
 
 /// The signatures of one image in a layout.
 #[derive(Debug, Default)]
@@ -28,6 +34,11 @@ pub struct Found {
     pub signatures: Vec<Signature>,
     /// What belongs to the image, or cannot be read, and yields no signature.
     pub skipped: Vec<Skipped>,
+    /// Why there may be signatures beside these.
+    pub incomplete: Option<FetchError>,
+    /// Why there may be a newer attestation than these: one that is missing, damaged or too large. Where any good one
+    /// suffices it says nothing.
+    pub unread: Option<FetchError>,
 }
 
 /// A walk through the manifests of a layout.
@@ -54,11 +65,16 @@ impl Layout {
             held: 0,
             found: Found::default(),
         };
-        for entry in self.entries.iter().filter(|entry| self.names(entry, subject)) {
-            walk.named(&entry.descriptor)?;
+        match walk.everything() {
+            // What was found until then counts.
+            Err(LayoutError::TooManySignatures { .. }) => {
+                walk.found.incomplete = Some(FetchError::TooManySignatures {
+                    registry: THE_LAYOUT.into(),
+                    what: subject.to_string().into(),
+                });
+            }
+            outcome => outcome?,
         }
-        walk.listed()?;
-        walk.loose()?;
         Ok(walk.found)
     }
 
@@ -75,14 +91,12 @@ impl Layout {
     }
 
     /// The entries of a nested index; none where it is missing or malformed, since then nothing in it can be fetched.
-    fn nested(&self, descriptor: &Descriptor) -> Result<Vec<Descriptor>, LayoutError> {
+    fn nested(&self, descriptor: &Descriptor) -> Result<Option<Vec<Descriptor>>, LayoutError> {
         let content = self.blob(&descriptor.digest, MAX_MANIFEST_SIZE)?;
         let index = content
             .filter(|content| descriptor.digest.matches(content))
             .and_then(|content| Index::parse(&descriptor.media_type, &content).ok());
-        Ok(index.map_or_else(Vec::new, |index| {
-            index.entries.into_iter().map(|entry| entry.descriptor).collect()
-        }))
+        Ok(index.map(|index| index.entries.into_iter().map(|entry| entry.descriptor).collect()))
     }
 
     /// Everything that is filed as a blob of at most `limit` bytes, in the order of the digests.
@@ -131,6 +145,42 @@ impl Layout {
 }
 
 impl Walk<'_> {
+    fn everything(&mut self) -> Result<(), LayoutError> {
+        let layout = self.layout;
+        for entry in layout.entries.iter().filter(|entry| layout.names(entry, self.subject)) {
+            self.named(&entry.descriptor)?;
+        }
+        self.listed()?;
+        self.loose()
+    }
+
+    /// Remembers that something which may be an attestation of the image cannot be read.
+    fn unread(&mut self, what: &SkippedItem, reason: &SkipReason) {
+        let registry = THE_LAYOUT.into();
+        let error = match reason {
+            SkipReason::Missing(digest) => FetchError::Missing {
+                registry,
+                what: digest.to_string().into(),
+            },
+            SkipReason::NotASignature(NotASignature::WrongBytes(digest) | NotASignature::WrongEnvelope(digest)) => {
+                FetchError::WrongBytes {
+                    registry,
+                    digest: digest.clone(),
+                }
+            }
+            SkipReason::NotASignature(
+                NotASignature::ManifestTooLarge(_)
+                | NotASignature::TooManyLayers(_)
+                | NotASignature::EnvelopeTooLarge { .. },
+            ) => FetchError::Unread {
+                registry,
+                what: what.to_string().into(),
+            },
+            SkipReason::NotASignature(_) | SkipReason::NotSought(_) | SkipReason::Fetch(_) => return,
+        };
+        self.found.unread.get_or_insert(error);
+    }
+
     /// Reads a manifest that is the image's by its name.
     fn named(&mut self, descriptor: &Descriptor) -> Result<(), LayoutError> {
         if !self.seen.insert(descriptor.digest.clone()) {
@@ -168,19 +218,41 @@ impl Walk<'_> {
             let media_type = &descriptor.media_type;
             if *media_type == MediaType::OCI_INDEX || *media_type == MediaType::DOCKER_INDEX {
                 if depth < MAX_NESTING {
-                    let nested = self.layout.nested(&descriptor)?;
-                    left.extend(nested.into_iter().rev().map(|nested| (nested, depth + 1)));
+                    match self.layout.nested(&descriptor)? {
+                        Some(nested) => left.extend(nested.into_iter().rev().map(|nested| (nested, depth + 1))),
+                        // Referrers may have been listed in it.
+                        None if depth == 0 => {
+                            let missing = SkipReason::Missing(descriptor.digest.clone());
+                            self.unread(&SkippedItem::Manifest(descriptor.digest.clone()), &missing);
+                        }
+                        None => {}
+                    }
                 }
                 continue;
             }
             let content = match self.layout.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE) {
                 Ok(Some(content)) => content,
                 // An image's children are often left out of a layout.
-                Ok(None) => continue,
+                Ok(None) if depth > 0 => continue,
+                Ok(None) => {
+                    let missing = SkipReason::Missing(descriptor.digest.clone());
+                    self.unread(&SkippedItem::Manifest(descriptor.digest.clone()), &missing);
+                    continue;
+                }
                 // Too large for a signature.
-                Err(LayoutError::TooLarge { .. }) => continue,
+                Err(LayoutError::TooLarge { .. }) if descriptor.digest == *self.subject => continue,
+                Err(LayoutError::TooLarge { .. }) => {
+                    let too_large = NotASignature::ManifestTooLarge(descriptor.size).into();
+                    self.unread(&SkippedItem::Manifest(descriptor.digest.clone()), &too_large);
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
+            if !descriptor.digest.matches(&content) {
+                let reason = NotASignature::WrongBytes(descriptor.digest.clone());
+                self.skip_manifest(&descriptor, reason.into());
+                continue;
+            }
             match Manifest::parse(&descriptor.media_type, &content) {
                 Ok(manifest) if self.refers(&manifest) => self.open(&descriptor, content)?,
                 Ok(_) => {}
@@ -243,13 +315,16 @@ impl Walk<'_> {
                     self.hold(signature.envelope().len())?;
                     self.found.signatures.push(signature);
                 }
-                Err(reason) => self.found.skipped.push(Skipped {
-                    what: SkippedItem::Signature(SignatureId {
+                Err(reason) => {
+                    let what = SkippedItem::Signature(SignatureId {
                         manifest: manifest.digest().clone(),
                         position,
-                    }),
-                    reason,
-                }),
+                    });
+                    if matches!(layer.format, SignatureFormat::Bundle | SignatureFormat::Attestation) {
+                        self.unread(&what, &reason);
+                    }
+                    self.found.skipped.push(Skipped { what, reason });
+                }
             }
         }
         Ok(())
@@ -288,18 +363,15 @@ impl Walk<'_> {
     }
 
     fn skip_manifest(&mut self, descriptor: &Descriptor, reason: SkipReason) {
-        self.found.skipped.push(Skipped {
-            what: SkippedItem::Manifest(descriptor.digest.clone()),
-            reason,
-        });
+        let what = SkippedItem::Manifest(descriptor.digest.clone());
+        self.unread(&what, &reason);
+        self.found.skipped.push(Skipped { what, reason });
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
-
-    use assay_verify::evidence::SignatureFormat;
 
     use super::*;
 
