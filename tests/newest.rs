@@ -412,6 +412,21 @@ async fn the_silence_of_one_place_does_not_cover_up_what_another_hides() {
     assert_eq!(lab.denied().await, Code::LimitExceeded);
 }
 
+/// Whoever puts much beside the newest statement does not win by the time that reading takes.
+#[tokio::test]
+async fn no_stored_scan_stands_in_for_a_statement_that_takes_too_long() {
+    let hangs = Fault::Delay(Duration::from_secs(60));
+    for blob_alone in [false, true] {
+        let lab = Lab::new().await;
+        lab.scan(&lab.image, MONDAY, "LOW");
+        lab.admitted().await;
+        let (manifest, blob) = lab.scan(&lab.image, TUESDAY, "CRITICAL");
+        lab.registry
+            .misbehave(When::path(if blob_alone { blob } else { manifest }), hangs.clone());
+        assert_eq!(lab.denied().await, Code::LimitExceeded);
+    }
+}
+
 #[tokio::test]
 async fn something_else_that_cannot_be_read_spoils_nothing() {
     let lab = Lab::new().await;

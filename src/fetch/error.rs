@@ -169,8 +169,8 @@ pub enum FetchError {
         /// The manifest, or the tag that names it.
         what: Untrusted,
     },
-    /// Something that may be the newest statement is larger than what is read.
-    #[error("{what} in {registry} is too large to be read, and may be the newest")]
+    /// Something that may be the newest statement, or name it, is there and larger than what is read, or took too long.
+    #[error("{what} in {registry} is too large to be read, or took too long, and may be the newest")]
     Unread {
         /// The registry.
         registry: Box<str>,
@@ -208,7 +208,8 @@ pub enum FetchError {
 impl FetchError {
     /// Whether the registry said nothing, rather than something that cannot be used: it is away, refuses access or is too
     /// slow. Whoever writes into a repository cannot bring this about by what he puts there, as he can with wrong bytes, a
-    /// malformed listing or more than the limits.
+    /// malformed listing or more than the limits; what is listed and takes too long is [`FetchError::Unread`] to a search
+    /// for the newest.
     pub fn is_silence(&self) -> bool {
         match self {
             Self::AccessRefused { .. }

@@ -451,7 +451,18 @@ impl Search {
                             });
                         }
                     }
-                    Err(error) => self.fail(error),
+                    Err(error) => {
+                        let next = self.origins.get(origin).map(|origin| origin.registry.name.clone());
+                        match (&error, next) {
+                            (FetchError::Deadline { .. } | FetchError::Silent { .. }, Some(registry))
+                                if self.newest_demanded =>
+                            {
+                                let what = "next page of the listing".into();
+                                self.fail(FetchError::Unread { registry, what });
+                            }
+                            _ => self.fail(error),
+                        }
+                    }
                 }
             }
             Arrival::Manifest {
@@ -574,10 +585,15 @@ impl Search {
         if !self.newest_demanded || !origin.sought.attestations {
             return;
         }
+        let is_there = !matches!(what, SkippedItem::Tag(_));
         let (registry, what) = (origin.registry.name.clone(), what.to_string().into());
         match reason {
             SkipReason::Missing(_) => self.fail(FetchError::Missing { registry, what }),
             SkipReason::NotASignature(NotASignature::ManifestTooLarge(_) | NotASignature::EnvelopeTooLarge { .. }) => {
+                self.fail(FetchError::Unread { registry, what });
+            }
+            // It is there. Whoever puts much beside it must not win by the time that reading takes.
+            SkipReason::Fetch(FetchError::Deadline { .. } | FetchError::Silent { .. }) if is_there => {
                 self.fail(FetchError::Unread { registry, what });
             }
             SkipReason::NotASignature(_) | SkipReason::NotSought(_) | SkipReason::Fetch(_) => {}
