@@ -275,7 +275,8 @@ async fn gather(
         (Judgement::Reject(rejection), lacking) => {
             // Something newer than what is stored denies, or there is nothing that admits: from now on no silence of a
             // registry may bring back what is stored.
-            if wants_everything && (stored_suffices || lacking.is_none()) {
+            let decided = !rejection.code.is_inconclusive();
+            if decided && wants_everything && (stored_suffices || lacking.is_none()) {
                 forget(world, question).await;
             }
             (Judgement::Reject(rejection), None)
