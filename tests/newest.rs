@@ -479,8 +479,8 @@ async fn an_asker_is_answered_from_what_is_stored_while_the_registry_hangs() {
     let lab = Lab::new().await;
     lab.scan(&lab.image, MONDAY, "LOW");
     lab.admitted().await;
-    lab.registry
-        .misbehave(When::always(), Fault::Delay(Duration::from_secs(60)));
+    // Slower than the asker has time, and never silent.
+    lab.registry.misbehave(When::always(), Fault::Slow { bytes_per_second: 1 });
     let decision = lab.admission.decide(&lab.question(&lab.image)).await;
     let finding = decision.verdict.finding();
     assert!(decision.verdict.outcome.admits(), "{finding}");
