@@ -480,7 +480,8 @@ async fn an_asker_is_answered_from_what_is_stored_while_the_registry_hangs() {
     lab.scan(&lab.image, MONDAY, "LOW");
     lab.admitted().await;
     // Slower than the asker has time, and never silent.
-    lab.registry.misbehave(When::always(), Fault::Slow { bytes_per_second: 1 });
+    lab.registry
+        .misbehave(When::always(), Fault::Slow { bytes_per_second: 1 });
     let decision = lab.admission.decide(&lab.question(&lab.image)).await;
     let finding = decision.verdict.finding();
     assert!(decision.verdict.outcome.admits(), "{finding}");

@@ -20,7 +20,7 @@ pub(crate) fn judge_alone(table: &mut Table) -> Result<()> {
     };
     let measured = cargo()
         .args(["bench", "--package", "assay-verify"])
-        .args(["--bench", "judge", "--bench", "timestamp"])
+        .args(["--bench", "judge", "--bench", "sigstore", "--bench", "timestamp"])
         .args(how.0)
         .arg("--")
         .args(how.1)
@@ -49,11 +49,16 @@ pub(crate) fn judge_alone(table: &mut Table) -> Result<()> {
     Ok(())
 }
 
-/// The row of a benchmark, `judge/FORMAT/KEY/CHAIN+MORE` or `timestamp/ENCODING`. Only the judgement of envelope and chain
+/// The row of a benchmark, `judge/FORMAT/KEY/CHAIN+MORE`, `sigstore/LAYOUT` or `timestamp/ENCODING`. Of the first only the judgement of envelope and chain
 /// has a goal.
 fn row(name: &str) -> Option<(String, Option<Duration>)> {
     if let Some(encoding) = name.strip_prefix("timestamp/") {
         return Some((format!("timestamp token alone: {encoding}, 3 in the chain"), None));
+    }
+    if let Some(what) = name.strip_prefix("sigstore/") {
+        // The goal is for a bundle, whoever has to agree on it.
+        let goal = what.starts_with("v3").then_some(Duration::from_micros(700));
+        return Some((format!("judge alone: {what}"), goal));
     }
     let shape = name.strip_prefix("judge/")?.replace('/', ", ");
     Some(match shape.split_once('+') {
