@@ -317,9 +317,13 @@ impl Loader {
         policy: &Policy,
         read: &BTreeMap<AuthorityName, Arc<Authority>>,
     ) {
+        // Of what a bare key signs nothing proves when: anybody can have an old signature stamped again.
         let timeless = |name: &AuthorityName| {
-            let root = read.get(name).map(|authority| &authority.root);
-            root.is_some_and(|root| root.logs.is_empty() && root.timestamp_authorities.is_empty())
+            read.get(name).is_some_and(|authority| {
+                let root = &authority.root;
+                let nobody = root.logs.is_empty() && root.timestamp_authorities.is_empty();
+                nobody || matches!(authority.signers, Signers::Keys(_))
+            })
         };
         for rule in policy.rules() {
             let Effect::Require {
@@ -352,10 +356,12 @@ impl Loader {
                     document,
                 };
                 let message = format!(
-                    "it can never satisfy {key} in rule \"{}\": nobody says when it signed",
+                    "it can never satisfy {key} in rule \"{}\": nothing proves when it signed",
                     Untrusted::new(rule.name())
                 );
-                let help = format!("give it a trusted_root with logs or timestamp authorities, or remove {key}");
+                let help = format!(
+                    "use identities with a trusted_root that has logs or timestamp authorities, or remove {key}"
+                );
                 self.diagnostics.push(owner.warning(message).with_help(help));
             }
         }

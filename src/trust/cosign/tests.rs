@@ -318,14 +318,17 @@ fn warns_when_a_rule_asks_an_authority_for_a_time_that_nobody_tells() {
     let key = "keys = [\"keys/a.pub\"]";
     let witnessed = "keys = [\"keys/a.pub\"]\ntrusted_root = \"public-good\"";
     let stamped = "keys = [\"keys/a.pub\"]\ntrusted_root = \"github\"\ntimestamps = 1";
+    let named = "identities = [{ issuer = \"https://issuer.test\", subject = \"ci\" }]\ntrusted_root = \"public-good\"";
     for (lines, rule, expected) in [
         (key, TIME, Some("minimum_signing_time")),
         (key, AGE, Some("max_age")),
         (key, SCAN, None),
-        (witnessed, TIME, None),
-        (witnessed, AGE, None),
-        (stamped, TIME, None),
-        (stamped, AGE, None),
+        // A time says only by when what a key signs existed.
+        (witnessed, TIME, Some("minimum_signing_time")),
+        (witnessed, AGE, Some("max_age")),
+        (stamped, TIME, Some("minimum_signing_time")),
+        (named, TIME, None),
+        (named, AGE, None),
     ] {
         let node = Node::new(lines);
         let policy = fs::read_to_string(node.path("policy.toml")).unwrap();

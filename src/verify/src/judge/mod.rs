@@ -1,7 +1,7 @@
 //! The judgement of an image: does its evidence satisfy as many authorities as a rule needs?
 //!
-//! A judgement depends on its arguments alone. It is monotone in signatures: more of them never turn an admit into a
-//! denial, and their order does not matter, as long as there are at most [`MAX_SIGNATURES`]. Of more, the first that many
+//! A judgement depends on its arguments alone. It is monotone in signatures (attestations of which the newest decides are the
+//! exception): more of them never turn an admit into a denial, and their order does not matter, as long as there are at most [`MAX_SIGNATURES`]. Of more, the first that many
 //! are judged, so a gatherer hands over likely ones first; an image that none of them admits is denied with
 //! `limit-exceeded`.
 
