@@ -20,7 +20,10 @@ use assay_verify::sigstore::signature::{Artifact, Asked, Purpose, open, verify};
 use assay_verify::sigstore::trusted_root::TrustedRoot;
 use criterion::{Criterion, criterion_group, criterion_main};
 
-#[allow(clippy::disallowed_methods, reason = "where the vectors are is for whoever measures to say")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "where the vectors are is for whoever measures to say"
+)]
 fn generated() -> PathBuf {
     let vectors = std::env::var_os("ASSAY_VECTORS").map_or_else(
         || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
