@@ -19,6 +19,8 @@ pub mod cache;
 
 pub mod plugin;
 
+pub mod sync;
+
 pub mod admission;
 
 pub mod hooks;

@@ -10,9 +10,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &[]),
     ("cache", &[]),
     ("plugin", &[]),
-    ("admission", &["cache", "fetch", "plugin", "trust"]),
+    ("sync", &["cache", "fetch", "plugin", "trust"]),
+    ("admission", &["cache", "fetch", "plugin", "sync", "trust"]),
     // `daemon::config` is data: where the sockets are, which registries there are.
-    ("hooks", &["admission", "cache", "fetch", "plugin", "trust"]),
+    ("hooks", &["admission", "cache", "fetch", "plugin", "sync", "trust"]),
     (
         "ctl",
         &[
@@ -22,10 +23,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fetch",
             "hooks",
             "plugin",
+            "sync",
             "trust",
         ],
     ),
-    ("daemon", &["admission", "cache", "fetch", "hooks", "plugin", "trust"]),
+    (
+        "daemon",
+        &["admission", "cache", "fetch", "hooks", "plugin", "sync", "trust"],
+    ),
 ];
 
 /// Crates that the pure core must never reach. `tracing` is reached through sigstore-verify: it hands events to whoever
