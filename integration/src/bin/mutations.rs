@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(0) => ExitCode::SUCCESS,
         Ok(survivors) => {
-            println!("\n{survivors} mutations were not noticed.");
+            println!("\n{survivors} mutations were not noticed or not tried.");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -72,10 +72,17 @@ fn run() -> Result<usize> {
     let mut survivors = 0;
     for mutation in &list.mutation {
         let started = Instant::now();
-        let noticed = try_one(&tree, mutation).with_context(|| mutation.name.clone())?;
-        let word = if noticed { "noticed" } else { "NOT NOTICED" };
+        // One that cannot be tried is no reason to leave the others out.
+        let (word, cause) = match try_one(&tree, mutation) {
+            Ok(true) => ("noticed", None),
+            Ok(false) => ("NOT NOTICED", None),
+            Err(error) => ("NOT TRIED", Some(error)),
+        };
         println!("{word:<12} {:>4} s  {}", started.elapsed().as_secs(), mutation.name);
-        survivors += usize::from(!noticed);
+        if let Some(cause) = cause {
+            println!("{cause:#}");
+        }
+        survivors += usize::from(word != "noticed");
     }
     println!(
         "{} mutations, {} noticed",
