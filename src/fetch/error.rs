@@ -141,6 +141,14 @@ pub enum FetchError {
         /// Why.
         cause: ParseManifestError,
     },
+    /// A manifest that cannot be read.
+    #[error("the manifest of {registry} cannot be read: {cause}")]
+    Manifest {
+        /// The registry.
+        registry: Box<str>,
+        /// Why.
+        cause: ParseManifestError,
+    },
     /// More bytes than the limit.
     #[error("the answer of {registry} is larger than {limit} bytes")]
     TooLarge {
@@ -241,6 +249,7 @@ impl FetchError {
             | Self::WrongBytes { .. }
             | Self::ContentType { .. }
             | Self::Listing { .. }
+            | Self::Manifest { .. }
             | Self::Unusable { .. } => Code::RegistryUnavailable,
             Self::Redirects { .. }
             | Self::TooLarge { .. }

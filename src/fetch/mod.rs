@@ -31,6 +31,7 @@ use rustls::RootCertStore;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES};
+use assay_verify::manifest::Manifest;
 use assay_verify::platform::{NodePlatform, RunnableChildren, RunnableChildrenError};
 use assay_verify::reference::{Reference, Repository, canonical_host};
 
@@ -39,6 +40,7 @@ pub use config::{ConfigError, Credentials, FetchConfig, RegistryConfig, Secret, 
 pub use count::RequestCounts;
 pub use discovery::{Batch, Judged, Place, Search, SkipReason, Skipped, SkippedItem, Sought, Summary};
 pub use error::FetchError;
+pub(crate) use transport::{innermost, plain_client};
 
 use count::{Counters, Purpose};
 use registry::{Answer, Registry, Request};
@@ -103,7 +105,7 @@ impl Client {
     ) -> Result<Self, ConfigError> {
         let config = canonical(config)?;
         for (host, registry) in &config.registries {
-            transport::roots(&RootCertStore::empty(), host, registry)?;
+            transport::roots(&RootCertStore::empty(), host, &registry.extra_ca)?;
         }
         let plain_hosts = config
             .registries
@@ -153,6 +155,68 @@ impl Client {
     ///
     /// When the registry has no such image, or it cannot be fetched.
     pub async fn resolve(&self, reference: &Reference, budget: &Budget) -> Result<Descriptor, FetchError> {
+        let (descriptor, _) = self.named(reference, ACCEPT_ARTIFACT, budget).await?;
+        Ok(descriptor)
+    }
+
+    /// Fetches the image manifest that a reference names now, with its digest: what describes an artifact whose files prove
+    /// themselves. No image is judged by it.
+    ///
+    /// # Errors
+    ///
+    /// When the registry has no such manifest, or it cannot be fetched or read.
+    pub async fn artifact(&self, reference: &Reference, budget: &Budget) -> Result<(Digest, Manifest), FetchError> {
+        let (descriptor, json) = self.named(reference, MediaType::OCI_MANIFEST, budget).await?;
+        match Manifest::parse(&descriptor.media_type, &json) {
+            Ok(manifest) => Ok((descriptor.digest, manifest)),
+            Err(cause) => Err(FetchError::Manifest {
+                registry: reference.repository.host().into(),
+                cause,
+            }),
+        }
+    }
+
+    /// Fetches one blob of at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not have it, it cannot be fetched, or the bytes are not those of the digest.
+    pub async fn blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        limit: usize,
+        budget: &Budget,
+    ) -> Result<Vec<u8>, FetchError> {
+        let registry = self.registry(repository.host())?;
+        let request = Request {
+            purpose: Purpose::Blob,
+            url: registry.url(repository, "blobs", &digest.to_string())?,
+            repository,
+            accept: "*/*",
+            limit,
+            promise: None,
+        };
+        match registry.get(&request, budget).await? {
+            Answer::Found(found) if digest.matches(&found.body) => Ok(found.body),
+            Answer::Found(_) => Err(FetchError::WrongBytes {
+                registry: registry.name.clone(),
+                digest: digest.clone(),
+            }),
+            Answer::Missing => Err(FetchError::Missing {
+                registry: registry.name.clone(),
+                what: digest.to_string().into(),
+            }),
+        }
+    }
+
+    /// The document that a reference names now, and what describes it.
+    async fn named(
+        &self,
+        reference: &Reference,
+        accept: &'static str,
+        budget: &Budget,
+    ) -> Result<(Descriptor, Vec<u8>), FetchError> {
         let registry = self.registry(reference.repository.host())?;
         let what = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -163,7 +227,7 @@ impl Client {
             purpose: Purpose::Manifest,
             url: registry.url(&reference.repository, "manifests", &what)?,
             repository: &reference.repository,
-            accept: ACCEPT_ARTIFACT,
+            accept,
             limit: MAX_MANIFEST_SIZE,
             promise: None,
         };
@@ -190,11 +254,12 @@ impl Client {
                 content_type: content_type.into(),
             }
         })?;
-        Ok(Descriptor {
+        let descriptor = Descriptor {
             media_type,
             digest,
             size: found.body.len() as u64,
-        })
+        };
+        Ok((descriptor, found.body))
     }
 
     /// Reads the children of an index that a node could run. The bytes are proved by the index' digest.
@@ -271,7 +336,7 @@ impl Client {
         let roots = if registry.extra_ca.is_empty() {
             Arc::clone(system)
         } else {
-            transport::roots(system, host, registry)?
+            transport::roots(system, host, &registry.extra_ca)?
         };
         Transport::new(&inner.config, registry, roots, &inner.resolver)
     }

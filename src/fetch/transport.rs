@@ -16,7 +16,7 @@ use assay_verify::limits::{
     STREAM_WINDOW,
 };
 
-use super::address::{ForbiddenAddress, PublicOnly};
+use super::address::{ForbiddenAddress, PublicOnly, SystemResolver};
 use super::config::{ConfigError, FetchConfig, RegistryConfig};
 use super::error::FetchError;
 
@@ -36,10 +36,10 @@ pub(super) struct Transport {
 pub(super) fn roots(
     system: &RootCertStore,
     host: &str,
-    config: &RegistryConfig,
+    extra_ca: &[Vec<u8>],
 ) -> Result<Arc<RootCertStore>, ConfigError> {
     let mut roots = system.clone();
-    for (index, pem) in config.extra_ca.iter().enumerate() {
+    for (index, pem) in extra_ca.iter().enumerate() {
         let refuse = |cause: String| ConfigError::Certificate {
             host: host.into(),
             position: index + 1,
@@ -77,34 +77,8 @@ impl Transport {
         roots: Arc<RootCertStore>,
         resolver: &Arc<dyn Resolve>,
     ) -> Result<Self, ConfigError> {
-        let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| ConfigError::Client(error.to_string().into()))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-
-        let client = |resolver: Arc<dyn Resolve>| {
-            reqwest::Client::builder()
-                .tls_backend_preconfigured(tls.clone())
-                .dns_resolver(resolver)
-                .user_agent(USER_AGENT)
-                // Redirects and retries are ours: they carry credentials and spend the budget.
-                .redirect(Policy::none())
-                .retry(reqwest::retry::never())
-                .referer(false)
-                .connect_timeout(CONNECT_TIMEOUT)
-                // A pooled connection whose other end is gone must not hold a request until its deadline.
-                .tcp_user_timeout(CONNECT_TIMEOUT)
-                .http2_keep_alive_interval(CONNECT_TIMEOUT)
-                .http2_keep_alive_timeout(CONNECT_TIMEOUT)
-                .pool_max_idle_per_host(MAX_REQUESTS_PER_REGISTRY)
-                .http2_initial_stream_window_size(STREAM_WINDOW)
-                .http2_initial_connection_window_size(CONNECTION_WINDOW)
-                .http2_max_header_list_size(MAX_HEADER_SIZE)
-                .build()
-                .map_err(|error| ConfigError::Client(innermost(&error).into()))
-        };
+        let tls = tls(roots)?;
+        let client = |resolver| client(tls.clone(), resolver);
         let direct = client(Arc::clone(resolver))?;
         let learned = if registry.private_addresses {
             direct.clone()
@@ -118,8 +92,52 @@ impl Transport {
     }
 }
 
+/// How connections are secured, whoever is at the other end.
+fn tls(roots: Arc<RootCertStore>) -> Result<ClientConfig, ConfigError> {
+    let mut tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ConfigError::Client(error.to_string().into()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+fn client(tls: ClientConfig, resolver: Arc<dyn Resolve>) -> Result<reqwest::Client, ConfigError> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .dns_resolver(resolver)
+        .user_agent(USER_AGENT)
+        // Redirects and retries are ours: they carry credentials and spend the budget.
+        .redirect(Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        // A pooled connection whose other end is gone must not hold a request until its deadline.
+        .tcp_user_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(CONNECT_TIMEOUT)
+        .http2_keep_alive_timeout(CONNECT_TIMEOUT)
+        .pool_max_idle_per_host(MAX_REQUESTS_PER_REGISTRY)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(MAX_HEADER_SIZE)
+        .build()
+        .map_err(|error| ConfigError::Client(innermost(&error).into()))
+}
+
+/// An HTTP client for one host that the configuration names and that is no registry, made as those for registries are. It
+/// follows no redirect, retries nothing and sends no credentials. Without `secure`, nothing that needs TLS works.
+///
+/// # Errors
+///
+/// When a certificate authority is malformed.
+pub(crate) fn plain_client(host: &str, extra_ca: &[Vec<u8>], secure: bool) -> Result<reqwest::Client, ConfigError> {
+    let system = if secure { system_roots() } else { RootCertStore::empty() };
+    client(tls(roots(&system, host, extra_ca)?)?, Arc::new(SystemResolver))
+}
+
 /// The cause at the bottom: what is above it repeats the URL, with what a signed redirect put into its query.
-pub(super) fn innermost(error: &reqwest::Error) -> String {
+pub(crate) fn innermost(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(source) = cause.source() {
         cause = source;

@@ -225,6 +225,79 @@ pub const MAX_REVOCATION_MEMORY: usize = 24 * 1024 * 1024;
 /// Revocation data on disk.
 pub const MAX_REVOCATION_DISK: u64 = 256 * 1024 * 1024;
 
+/// `root.json` of a policy repository. One with ten RSA keys of 4096 bits has 12 KiB, sigstore's public one 6.
+pub const MAX_ROOT_METADATA_SIZE: usize = 128 * 1024;
+
+/// `timestamp.json` of a policy repository: it describes one file, in about 500 bytes. The reference client stops here, too.
+pub const MAX_TIMESTAMP_METADATA_SIZE: usize = 16 * 1024;
+
+/// `snapshot.json` of a policy repository: 200 bytes for each of three roles, and room for roles that others read.
+pub const MAX_SNAPSHOT_METADATA_SIZE: usize = 64 * 1024;
+
+/// `targets.json` of a policy repository, or that of a role it delegates to: 8,000 targets of 130 bytes, of all channels
+/// together.
+pub const MAX_TARGETS_METADATA_SIZE: usize = 1024 * 1024;
+
+/// JSON values of one metadata file, which is parsed before its signatures are verified. The largest `targets.json` has
+/// 40,000; each takes 32 bytes, twice.
+pub const MAX_METADATA_VALUES: usize = 65_536;
+
+/// New roots that one refresh follows. What was followed is kept, so that the next one goes on from there; each takes a
+/// round trip.
+pub const MAX_ROOT_ROTATIONS: usize = 64;
+
+/// All roots after the pinned one, which are kept because only their chain proves the last. With a root of 8 KiB and four
+/// rotations a year, that is two and a half centuries.
+pub const MAX_ROOT_CHAIN_SIZE: usize = 8 * 1024 * 1024;
+
+/// The file with all verified metadata. As base64 it takes four bytes for three.
+pub const MAX_GENERATION_FILE_SIZE: usize = 16 * 1024 * 1024;
+
+const _: () = assert!(
+    (MAX_ROOT_CHAIN_SIZE
+        + MAX_TIMESTAMP_METADATA_SIZE
+        + MAX_SNAPSHOT_METADATA_SIZE
+        + 3 * MAX_TARGETS_METADATA_SIZE)
+        / 3
+        * 4
+        + 64 * 1024
+        < MAX_GENERATION_FILE_SIZE
+);
+
+/// The file with what must never go back: a few versions and key ids.
+pub const MAX_FLOOR_FILE_SIZE: usize = 64 * 1024;
+
+/// Files that one node takes from a policy repository: the largest trust store, as many relayed CRLs as are read from a
+/// folder, and the rest.
+pub const MAX_FLEET_FILES: usize = 2_048;
+
+/// One of those files. It is what one verification may hold, and so what is fetched from a registry at once.
+pub const MAX_FLEET_FILE_SIZE: usize = MAX_VERIFICATION_MEMORY;
+
+/// All of those files, which are held in memory: the revocation data that is read from files, and the largest file beside.
+pub const MAX_FLEET_SIZE: usize = MAX_REVOCATION_MEMORY + MAX_FLEET_FILE_SIZE;
+
+/// The path of a target in a policy repository.
+pub const MAX_TARGET_PATH_LENGTH: usize = 512;
+
+/// A segment of such a path. With the hash before it, it has to be a file's name, which has 255 bytes.
+pub const MAX_TARGET_SEGMENT_LENGTH: usize = 160;
+
+/// The name of a channel. It is a segment of a path, and of a message.
+pub const MAX_CHANNEL_LENGTH: usize = 64;
+
+/// How long one refresh from a policy repository may take (slow retrieval attack): the largest update over one Mbit/s.
+pub const REFRESH_DEADLINE: Duration = Duration::from_secs(300);
+
+/// Files that are fetched at once from a policy repository.
+pub const MAX_CONCURRENT_TARGETS: usize = 8;
+
+/// An `ETag` that is sent back. Those of web servers and stores are below 100 bytes.
+pub const MAX_ETAG_LENGTH: usize = 256;
+
+/// The longest wait between polls that fail, unless the interval is longer. What a fleet waits for after an outage.
+pub const MAX_POLL_BACKOFF: Duration = Duration::from_secs(300);
+
 /// How long one OCSP responder may take. notation waits as long.
 pub const OCSP_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,0 +1,182 @@
+//! A repository that a web server or a store serves.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use reqwest::Response;
+use tokio::time::timeout;
+use url::Url;
+
+use assay_verify::limits::{MAX_ERROR_BODY_SIZE, MAX_ETAG_LENGTH, READ_IDLE_TIMEOUT, RESPONSE_HEAD_TIMEOUT};
+
+use super::{Asked, Counters, TransportError};
+use crate::fetch::{ConfigError, innermost, plain_client};
+
+/// The folder that is served, and the connections to its server.
+pub(super) struct WebRepository {
+    base: Url,
+    client: reqwest::Client,
+    /// What was last read of the file that is read again and again.
+    known: Mutex<Option<Known>>,
+}
+
+/// An answer and its validator (RFC 9110 §8.8.3).
+#[derive(Clone)]
+struct Known {
+    etag: HeaderValue,
+    body: Vec<u8>,
+}
+
+impl WebRepository {
+    pub(super) fn new(base: &Url, extra_ca: &[Vec<u8>]) -> Result<Self, ConfigError> {
+        let host = base.host_str().unwrap_or_default();
+        Ok(Self {
+            base: base.clone(),
+            client: plain_client(host, extra_ca, base.scheme() == "https")?,
+            known: Mutex::default(),
+        })
+    }
+
+    pub(super) fn forget(&self) {
+        *self.known() = None;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) async fn read(
+        &self,
+        path: &str,
+        limit: usize,
+        asked: Asked,
+        counters: &Counters,
+    ) -> Result<Option<Vec<u8>>, TransportError> {
+        let mut request = self.client.get(self.url(path));
+        let known = (asked == Asked::Again).then(|| self.known().clone()).flatten();
+        if let Some(known) = &known {
+            request = request.header(IF_NONE_MATCH, known.etag.clone());
+        }
+        counters.request();
+        let sent = match timeout(RESPONSE_HEAD_TIMEOUT, request.send()).await {
+            Ok(sent) => sent,
+            Err(_) => return Err(TransportError::Silent { file: path.into() }),
+        };
+        let mut response = sent.map_err(|error| failure(path, &error))?;
+        let status = response.status();
+        match status {
+            StatusCode::OK => {
+                let etag = (asked == Asked::Again).then(|| etag(response.headers())).flatten();
+                let body = self.body(path, response, limit).await?;
+                counters.came(body.len());
+                if asked == Asked::Again {
+                    *self.known() = etag.map(|etag| Known {
+                        etag,
+                        body: body.clone(),
+                    });
+                }
+                Ok(Some(body))
+            }
+            // Who was not asked whether something has changed cannot know to what.
+            StatusCode::NOT_MODIFIED if known.is_some() => {
+                counters.not_modified();
+                Ok(known.map(|known| known.body))
+            }
+            StatusCode::NOT_FOUND => {
+                drain(path, &mut response).await;
+                Ok(None)
+            }
+            // Stores say so of what they do not have to those who may not list it.
+            StatusCode::FORBIDDEN if asked == Asked::Perhaps => {
+                drain(path, &mut response).await;
+                Ok(None)
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Err(TransportError::Busy {
+                file: path.into(),
+                status: status.as_u16(),
+                retry_after: retry_after(response.headers()),
+            }),
+            _ if status.is_redirection() && status != StatusCode::NOT_MODIFIED => Err(TransportError::Redirected {
+                file: path.into(),
+                status: status.as_u16(),
+            }),
+            _ => Err(TransportError::Status {
+                file: path.into(),
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    /// The address of a file. Its segments are plain names, and become segments whatever they hold.
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        url
+    }
+
+    /// Reads a whole answer of at most `limit` bytes. The declared length may refuse it early; it never allocates.
+    async fn body(&self, path: &str, mut response: Response, limit: usize) -> Result<Vec<u8>, TransportError> {
+        let too_large = || TransportError::TooLarge {
+            file: path.into(),
+            limit,
+        };
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large());
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = next_chunk(path, &mut response).await? {
+            if body.len() + chunk.len() > limit {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// Reads the little that is said of a file that is not there, so that the connection is used again.
+async fn drain(path: &str, response: &mut Response) {
+    let mut left = MAX_ERROR_BODY_SIZE;
+    while let Ok(Some(chunk)) = next_chunk(path, response).await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            break;
+        }
+    }
+}
+
+async fn next_chunk(path: &str, response: &mut Response) -> Result<Option<bytes::Bytes>, TransportError> {
+    match timeout(READ_IDLE_TIMEOUT, response.chunk()).await {
+        Ok(Ok(chunk)) => Ok(chunk),
+        Ok(Err(error)) => Err(TransportError::Interrupted {
+            file: path.into(),
+            cause: innermost(&error).into(),
+        }),
+        Err(_) => Err(TransportError::Silent { file: path.into() }),
+    }
+}
+
+fn failure(path: &str, error: &reqwest::Error) -> TransportError {
+    let (file, cause) = (path.into(), innermost(error).into());
+    if error.is_connect() {
+        TransportError::Connect { file, cause }
+    } else {
+        TransportError::Interrupted { file, cause }
+    }
+}
+
+/// The validator of an answer, if it can be sent back.
+fn etag(headers: &HeaderMap) -> Option<HeaderValue> {
+    let etag = headers.get(ETAG)?;
+    (etag.len() <= MAX_ETAG_LENGTH).then(|| etag.clone())
+}
+
+/// `Retry-After` in seconds (RFC 9110 §10.2.3). Its other form, a date, would need the server's clock to be right.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
