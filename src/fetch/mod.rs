@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use reqwest::dns::Resolve;
 use rustls::RootCertStore;
+use url::Url;
 
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
@@ -40,7 +41,7 @@ pub use config::{ConfigError, Credentials, FetchConfig, RegistryConfig, Secret, 
 pub use count::RequestCounts;
 pub use discovery::{Batch, Judged, Place, Search, SkipReason, Skipped, SkippedItem, Sought, Summary};
 pub use error::FetchError;
-pub(crate) use transport::{innermost, plain_client};
+pub(crate) use transport::innermost;
 
 use count::{Counters, Purpose};
 use registry::{Answer, Registry, Request};
@@ -210,6 +211,27 @@ impl Client {
         }
     }
 
+    /// An HTTP client for a host that the configuration names and that is no registry, made as those for registries are. It
+    /// follows no redirect, retries nothing and sends no credentials.
+    ///
+    /// # Errors
+    ///
+    /// When one of the certificate authorities in `extra_ca`, which count beside the system's, is malformed.
+    pub(crate) fn web_client(&self, base: &Url, extra_ca: &[Vec<u8>]) -> Result<reqwest::Client, ConfigError> {
+        let host = base.host_str().unwrap_or_default();
+        let system = if base.scheme() == "https" {
+            Arc::clone(self.system_roots())
+        } else {
+            Arc::new(RootCertStore::empty())
+        };
+        transport::web(&system, host, extra_ca, &self.0.resolver)
+    }
+
+    /// Read when the first host is asked: it takes milliseconds that a start does not have.
+    fn system_roots(&self) -> &Arc<RootCertStore> {
+        self.0.system_roots.get_or_init(|| Arc::new(transport::system_roots()))
+    }
+
     /// The document that a reference names now, and what describes it.
     async fn named(
         &self,
@@ -319,8 +341,7 @@ impl Client {
 
     fn transport(&self, host: &str, configured: Option<&RegistryConfig>) -> Result<Transport, ConfigError> {
         let inner = &*self.0;
-        // Read when the first registry is asked: it takes milliseconds that a start does not have.
-        let system = inner.system_roots.get_or_init(|| Arc::new(transport::system_roots()));
+        let system = self.system_roots();
         let Some(registry) = configured else {
             if let Some(transport) = inner.default_transport.get() {
                 return Ok(transport.clone());

@@ -16,7 +16,7 @@ use assay_verify::limits::{
     STREAM_WINDOW,
 };
 
-use super::address::{ForbiddenAddress, PublicOnly, SystemResolver};
+use super::address::{ForbiddenAddress, PublicOnly};
 use super::config::{ConfigError, FetchConfig, RegistryConfig};
 use super::error::FetchError;
 
@@ -125,15 +125,14 @@ fn client(tls: ClientConfig, resolver: Arc<dyn Resolve>) -> Result<reqwest::Clie
         .map_err(|error| ConfigError::Client(innermost(&error).into()))
 }
 
-/// An HTTP client for one host that the configuration names and that is no registry, made as those for registries are. It
-/// follows no redirect, retries nothing and sends no credentials. Without `secure`, nothing that needs TLS works.
-///
-/// # Errors
-///
-/// When a certificate authority is malformed.
-pub(crate) fn plain_client(host: &str, extra_ca: &[Vec<u8>], secure: bool) -> Result<reqwest::Client, ConfigError> {
-    let system = if secure { system_roots() } else { RootCertStore::empty() };
-    client(tls(roots(&system, host, extra_ca)?)?, Arc::new(SystemResolver))
+/// A client for a host that is no registry. See [`super::Client::web_client`].
+pub(super) fn web(
+    system: &RootCertStore,
+    host: &str,
+    extra_ca: &[Vec<u8>],
+    resolver: &Arc<dyn Resolve>,
+) -> Result<reqwest::Client, ConfigError> {
+    client(tls(roots(system, host, extra_ca)?)?, Arc::clone(resolver))
 }
 
 /// The cause at the bottom: what is above it repeats the URL, with what a signed redirect put into its query.

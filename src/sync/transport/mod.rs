@@ -79,7 +79,7 @@ impl Counters {
 
 impl Transport {
     /// A way to the repository at `address`. `extra_ca` are PEM files with certificate authorities that count beside the
-    /// system's, for `https://`; `registries` is asked for `oci://`, with its own configuration.
+    /// system's, for `https://`; `fetch` knows the system's, and asks registries for `oci://` with its own configuration.
     ///
     /// # Errors
     ///
@@ -87,15 +87,15 @@ impl Transport {
     pub fn new(
         address: RepositoryAddress,
         extra_ca: &[Vec<u8>],
-        registries: &fetch::Client,
+        fetch: &fetch::Client,
     ) -> Result<Self, fetch::ConfigError> {
         let counters = Arc::<Counters>::default();
         let source = match &address {
             RepositoryAddress::Folder(path) => Source::Folder(Folder::new(path)),
             RepositoryAddress::Registry(reference) => {
-                Source::Registry(RegistryRepository::new(reference, registries.clone()))
+                Source::Registry(RegistryRepository::new(reference, fetch.clone()))
             }
-            RepositoryAddress::Web(base) => Source::Web(WebRepository::new(base, extra_ca)?),
+            RepositoryAddress::Web(base) => Source::Web(WebRepository::new(base, extra_ca, fetch)?),
         };
         Ok(Self {
             address,

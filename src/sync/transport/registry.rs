@@ -39,7 +39,7 @@ impl RegistryRepository {
 
     /// Looks up which files there are.
     pub(super) async fn list(&self, deadline: Instant, counters: &Counters) -> Result<Listed, TransportError> {
-        const FILE: &str = "the artifact";
+        const FILE: &str = "artifact";
         counters.request();
         let budget = self.client.budget(deadline);
         let unreadable = |cause: String| TransportError::Unreadable {
@@ -88,11 +88,12 @@ impl RegistryRepository {
             return Ok(None);
         };
         let is_timestamp = path == Role::Timestamp.file(0);
-        if is_timestamp && let Some((digest, bytes)) = &*self.timestamp() {
-            if *digest == descriptor.digest {
-                counters.not_modified();
-                return Ok(Some(bytes.clone()));
-            }
+        if is_timestamp
+            && let Some((digest, bytes)) = &*self.timestamp()
+            && *digest == descriptor.digest
+        {
+            counters.not_modified();
+            return Ok(Some(bytes.clone()));
         }
         counters.request();
         let budget = self.client.budget(deadline);

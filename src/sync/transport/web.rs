@@ -12,7 +12,7 @@ use url::Url;
 use assay_verify::limits::{MAX_ERROR_BODY_SIZE, MAX_ETAG_LENGTH, READ_IDLE_TIMEOUT, RESPONSE_HEAD_TIMEOUT};
 
 use super::{Asked, Counters, TransportError};
-use crate::fetch::{ConfigError, innermost, plain_client};
+use crate::fetch::{Client, ConfigError, innermost};
 
 /// The folder that is served, and the connections to its server.
 pub(super) struct WebRepository {
@@ -30,11 +30,10 @@ struct Known {
 }
 
 impl WebRepository {
-    pub(super) fn new(base: &Url, extra_ca: &[Vec<u8>]) -> Result<Self, ConfigError> {
-        let host = base.host_str().unwrap_or_default();
+    pub(super) fn new(base: &Url, extra_ca: &[Vec<u8>], clients: &Client) -> Result<Self, ConfigError> {
         Ok(Self {
             base: base.clone(),
-            client: plain_client(host, extra_ca, base.scheme() == "https")?,
+            client: clients.web_client(base, extra_ca)?,
             known: Mutex::default(),
         })
     }
