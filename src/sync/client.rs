@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
+use tokio::sync::Semaphore;
 
 use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
-use assay_verify::limits::{MAX_CONCURRENT_TARGETS, MAX_ROOT_CHAIN_SIZE, MAX_ROOT_ROTATIONS};
+use assay_verify::limits::{MAX_CONCURRENT_TARGETS, MAX_FLEET_FILE_SIZE, MAX_ROOT_CHAIN_SIZE, MAX_ROOT_ROTATIONS};
 use assay_verify::untrusted::Untrusted;
 
 use super::error::{Operation, StorageError, SyncError};
@@ -118,6 +119,11 @@ impl Client {
         };
         client.restore();
         Ok(client)
+    }
+
+    /// The channel that is followed.
+    pub fn channel(&self) -> &Channel {
+        &self.channel
     }
 
     /// The generation in use: the last that was committed. None if there has been none, or it is lost.
@@ -500,7 +506,8 @@ impl Client {
         // What cannot be read is fetched.
         known.extend(read.await.unwrap_or_default());
 
-        let fetching = missing(&known).into_iter().map(|one| fetch(session, one));
+        let in_flight = Semaphore::new(MAX_FLEET_FILE_SIZE);
+        let fetching = missing(&known).into_iter().map(|one| fetch(session, one, &in_flight));
         let mut fetching = stream::iter(fetching).buffer_unordered(MAX_CONCURRENT_TARGETS);
         let mut outcome = Ok(());
         while let Some(fetched) = fetching.next().await {
@@ -519,9 +526,16 @@ impl Client {
     }
 }
 
-/// Fetches one file, and proves it by length and hash (§5.7.2).
-async fn fetch(session: &Session<'_>, wanted: WantedTarget) -> Result<(Digest, Arc<[u8]>), SyncError> {
+/// Fetches one file, and proves it by length and hash (§5.7.2). Together, those in flight have no more bytes than the largest
+/// may have.
+async fn fetch(
+    session: &Session<'_>,
+    wanted: WantedTarget,
+    in_flight: &Semaphore,
+) -> Result<(Digest, Arc<[u8]>), SyncError> {
     let WantedTarget { path, digest, length } = wanted;
+    // Never closed, and no file is larger than all of it.
+    let _bytes = in_flight.acquire_many(u32::try_from(length).unwrap_or(u32::MAX)).await;
     let file = format!("{TARGETS_FOLDER}/{}", path.of_content(&digest));
     let bytes = session.file(&file, length).await?;
     let bytes = bytes.ok_or_else(|| SyncError::NotFound {

@@ -208,18 +208,113 @@ pub struct StorageError {
 
 #[cfg(test)]
 mod tests {
+    use assay_verify::digest::Digest;
+
     use super::*;
 
+    /// One of each kind. Whoever adds one is sent here by the compiler.
+    fn all() -> Vec<SyncError> {
+        let (file, role, cause) = (
+            || Untrusted::from("file"),
+            || Untrusted::from("role"),
+            || Untrusted::from("cause"),
+        );
+        let clock = ClockUnsynchronised {
+            now: Timestamp::UNIX_EPOCH,
+            trusted: Timestamp::UNIX_EPOCH,
+        };
+        let storage = StorageError {
+            operation: Operation::Write,
+            path: Path::new("/x").into(),
+            cause: "full".into(),
+        };
+        let expired = SyncError::Expired {
+            role: role(),
+            expires: Timestamp::UNIX_EPOCH,
+        };
+        let first = SyncError::Clock(clock);
+        let next = |error: &SyncError| match error {
+            SyncError::Clock(_) => Some(SyncError::EndlessData { file: file(), limit: 1 }),
+            SyncError::EndlessData { .. } => Some(expired.clone()),
+            SyncError::Expired { .. } => Some(SyncError::Integrity {
+                file: file(),
+                cause: cause(),
+            }),
+            SyncError::Integrity { .. } => Some(SyncError::Malformed {
+                file: file(),
+                cause: cause(),
+            }),
+            SyncError::Malformed { .. } => Some(SyncError::NotFound { file: file() }),
+            SyncError::NotFound { .. } => Some(SyncError::Refused { reason: cause() }),
+            SyncError::Refused { .. } => Some(SyncError::Rollback {
+                role: role(),
+                trusted: 2,
+                offered: 1,
+            }),
+            SyncError::Rollback { .. } => Some(SyncError::Storage(storage.clone())),
+            SyncError::Storage(_) => Some(SyncError::Threshold {
+                role: role(),
+                cause: cause(),
+            }),
+            SyncError::Threshold { .. } => Some(SyncError::Transport(TransportError::Silent { file: file() })),
+            SyncError::Transport(_) => None,
+        };
+        std::iter::successors(Some(first), next).collect()
+    }
+
     #[test]
-    fn every_word_is_in_the_list() {
+    fn every_kind_has_a_word_of_its_own() {
+        let words: Vec<&str> = all().iter().map(SyncError::word).collect();
+        assert_eq!(words, SyncError::WORDS);
         assert!(SyncError::WORDS.is_sorted());
-        let file = || Untrusted::from("x");
-        for error in [
-            SyncError::EndlessData { file: file(), limit: 1 },
-            SyncError::NotFound { file: file() },
-            SyncError::Refused { reason: file() },
+    }
+
+    #[test]
+    fn only_a_repository_that_is_away_is_no_attack() {
+        let away: Vec<&str> = all()
+            .iter()
+            .filter(|error| error.is_transport())
+            .map(SyncError::word)
+            .collect();
+        assert_eq!(away, ["not-found", "transport"]);
+    }
+
+    #[test]
+    fn what_a_transport_finds_out_about_the_files_is_not_its_own_failure() {
+        let file = || Untrusted::from("1.targets.json");
+        let registry = || "registry.example".into();
+        let digest = Digest::sha256(b"");
+        for (error, word) in [
+            (TransportError::TooLarge { file: file(), limit: 1 }, "endless-data"),
+            (
+                TransportError::Registry {
+                    file: file(),
+                    error: FetchError::WrongBytes {
+                        registry: registry(),
+                        digest: digest.clone(),
+                    },
+                },
+                "integrity",
+            ),
+            (
+                TransportError::Registry {
+                    file: file(),
+                    error: FetchError::Missing {
+                        registry: registry(),
+                        what: digest.to_string().into(),
+                    },
+                },
+                "not-found",
+            ),
+            (
+                TransportError::Registry {
+                    file: file(),
+                    error: FetchError::Silent { registry: registry() },
+                },
+                "transport",
+            ),
         ] {
-            assert!(SyncError::WORDS.contains(&error.word()));
+            assert_eq!(SyncError::from(error).word(), word);
         }
     }
 }

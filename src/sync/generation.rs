@@ -1,6 +1,7 @@
 //! What a node took from a policy repository at one moment, verified as a whole.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
@@ -51,7 +52,7 @@ impl Versions {
 }
 
 /// The bytes that a generation is verified from, as the repository served them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Metadata {
     /// The version of the root that the others were verified with.
     pub(super) root: u64,
@@ -76,13 +77,33 @@ impl Metadata {
 }
 
 /// A verified state of the repository: metadata, and the target files of this node's channel.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Generation {
     pub(super) metadata: Metadata,
     pub(super) versions: Versions,
     pub(super) signed_at: Option<Timestamp>,
     pub(super) files: BTreeMap<String, Arc<[u8]>>,
     pub(super) digests: BTreeMap<String, Digest>,
+}
+
+/// Without the bytes, which are long.
+impl fmt::Debug for Metadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metadata")
+            .field("root", &self.root)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The same.
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation")
+            .field("versions", &self.versions)
+            .field("signed_at", &self.signed_at)
+            .field("digests", &self.digests)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Generation {

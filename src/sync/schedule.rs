@@ -103,8 +103,9 @@ impl Schedule {
 
 /// The part of `whole` that `random` is of all its values.
 fn part(whole: Duration, random: u64) -> Duration {
-    let nanoseconds = (whole.as_nanos() * u128::from(random)) >> u64::BITS;
-    // Less than `whole`, which is a Duration; as nanoseconds in 64 bits it is 584 years.
+    // 64 bits of nanoseconds are 584 years.
+    let whole = u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX);
+    let nanoseconds = (u128::from(whole) * u128::from(random)) >> u64::BITS;
     Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 

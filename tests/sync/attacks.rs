@@ -5,7 +5,7 @@ use assay_verify::limits::MAX_FLEET_FILE_SIZE;
 use assayd::sync::Refreshed;
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, WAYS, content};
+use crate::lab::{Lab, WAYS, Way, content};
 use crate::policy_repository::{
     BELOW_ROOT, EXCEPTIONS, Files, REVOCATIONS, ROOT, Repository, SNAPSHOT, TARGETS, TIMESTAMP, at,
 };
@@ -308,6 +308,48 @@ async fn metadata_that_is_cut_short_or_damaged_is_refused() {
         let replaced = |bytes: &mut Vec<u8>, _: &Repository| *bytes = nonsense.into();
         replace("malformed", |repository| repository.file(TIMESTAMP), replaced).await;
     }
+}
+
+/// CVE-2026-23991: nor does any of it end the process.
+#[tokio::test]
+async fn whatever_byte_of_the_metadata_is_changed_it_is_noticed() {
+    let mut lab = Lab::new(Way::Folder).await;
+    // No signature more than it takes.
+    lab.repository.after_signing = Some(Box::new(|_, envelope| {
+        envelope["signatures"].as_array_mut().unwrap().truncate(2);
+    }));
+    lab.repository.rotate(|_| ());
+    lab.repository.update("2");
+    for file in [
+        "2.root.json",
+        "timestamp.json",
+        "2.snapshot.json",
+        "2.targets.json",
+        "2.revocations.json",
+    ] {
+        let honest = lab.repository.files[file].clone();
+        for place in (0..honest.len()).step_by(53) {
+            for byte in [b'0', b'"', 0xff] {
+                let mut files = lab.repository.files.clone();
+                let bytes = files.get_mut(file).unwrap();
+                if bytes[place] == byte {
+                    continue;
+                }
+                bytes[place] = byte;
+                lab.serve(&files);
+                let refreshed = lab.refresh().await;
+                let Err(error) = refreshed else {
+                    panic!("{file} {place} {byte}: {refreshed:?}");
+                };
+                assert!(!error.is_transport(), "{file} {place}: {error}");
+            }
+        }
+        if file == "2.root.json" {
+            // Followed once, it is not asked for again.
+            assert_eq!(lab.client.root_version(), 1);
+        }
+    }
+    lab.recovers().await;
 }
 
 #[tokio::test]
