@@ -94,6 +94,19 @@ impl Digest {
         self.algorithm
     }
 
+    /// The first sixteen bytes of the hash: see [`Name`](crate::deny_list).
+    pub(crate) fn head(&self) -> [u8; 16] {
+        let value = |digit: u8| match digit {
+            b'0'..=b'9' => digit - b'0',
+            digit => digit.wrapping_sub(b'a').wrapping_add(10),
+        };
+        let mut head = [0; 16];
+        for (byte, [high, low]) in head.iter_mut().zip(self.hex.as_bytes().as_chunks::<2>().0) {
+            *byte = value(*high) << 4 | value(*low);
+        }
+        head
+    }
+
     /// The hexadecimal digits, without the algorithm.
     pub fn hex(&self) -> &str {
         &self.hex

@@ -24,6 +24,7 @@ pub mod attestation;
 pub mod circumstances;
 pub mod code;
 pub mod crypto;
+pub mod deny_list;
 pub mod descriptor;
 pub mod digest;
 pub mod document;

@@ -520,3 +520,25 @@ const _: () = assert!(CONFIRMATION_DEADLINE.as_secs() < VERIFY_DEADLINE.as_secs(
 /// Timestamps of one signature that may not hold before it is given up. A stranger's tokens cost up to
 /// [`MAX_TIMESTAMP_VERIFICATIONS`] each, and nothing that is signed for real comes with several bad ones.
 pub const MAX_REFUSED_TIMESTAMPS: usize = 4;
+
+/// Entries of one deny-list. Those of registries' takedowns and leaked keys have tens; a whole pipeline's images of a year are
+/// some ten thousand.
+pub const MAX_DENY_LIST_ENTRIES: usize = 100_000;
+
+/// A deny-list: 320 bytes for each entry. Those with a digest, a sentence and a reference have below 250.
+pub const MAX_DENY_LIST_SIZE: usize = 32 * 1024 * 1024;
+
+/// The reason of an entry. It is part of the line that a hook prints, beside the name of an authority and what is denied.
+pub const MAX_DENY_REASON_LENGTH: usize = 128;
+
+/// The reference of an entry: an incident's number or a short address.
+pub const MAX_DENY_REFERENCE_LENGTH: usize = 64;
+
+/// The digits of a certificate's serial number in a deny-list: RFC 5280 has 40 at most, and asks to handle longer ones.
+pub const MAX_SERIAL_NUMBER_DIGITS: usize = 128;
+
+/// Break-glass exceptions of one document. Each is for one incident of one day.
+pub const MAX_EXCEPTIONS: usize = 100;
+
+/// How long a break-glass exception may be active: a day has somebody in charge, and the next can say so again.
+pub const MAX_EXCEPTION_LIFETIME: Duration = Duration::from_secs(24 * 3600);

@@ -11,7 +11,7 @@ mod tree;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 
-pub(crate) use json::{fold_key, parse_json};
+pub(crate) use json::{Part, fold_key, parse_json};
 pub(crate) use report::{Report, quoted};
 pub(crate) use toml::parse_toml;
 pub(crate) use tree::{Entry, Node, Table, Value};

@@ -2,6 +2,7 @@
 
 use super::diagnostic::{Diagnostic, Place, Severity};
 use super::tree::{Entry, Node, Table, Value};
+use crate::Timestamp;
 use crate::limits::MAX_DIAGNOSTICS;
 use crate::untrusted::Untrusted;
 
@@ -106,6 +107,49 @@ impl<'a> Report<'a> {
             Value::Integer(value) => Some(*value),
             other => self.wrong_kind(what, node.at, "a whole number", other),
         }
+    }
+
+    /// Reads a moment, which both formats write as text.
+    pub(crate) fn time(&mut self, what: &str, node: &Node) -> Option<Timestamp> {
+        const HELP: &str = "expected a time such as \"2026-01-31T00:00:00Z\"";
+        let Value::Text(text) = &node.value else {
+            self.error_with_help(node.at, format!("{what} must be text, not {}", node.value.kind()), HELP);
+            return None;
+        };
+        let time = text.parse().ok();
+        if time.is_none() {
+            self.error_with_help(node.at, format!("{what} cannot be {}", quoted(text)), HELP);
+        }
+        time
+    }
+
+    /// Reads text that denials and journals show: a few words, at most `limit` bytes, and printable.
+    pub(crate) fn shown<'n>(&mut self, what: &str, node: &'n Node, limit: usize) -> Option<&'n str> {
+        let text = self.text(what, node)?;
+        let problem = if text.trim().is_empty() {
+            format!("{what} is empty")
+        } else if text.len() > limit {
+            format!("{what} has {} bytes, more than {limit}", text.len())
+        } else if text.chars().any(char::is_control) {
+            format!("{what} contains control characters")
+        } else {
+            return Some(text);
+        };
+        self.error_with_help(node.at, problem, "denials show it: write a few words");
+        None
+    }
+
+    /// The keys of a table that are none of `known` are errors.
+    pub(crate) fn refuse_unknown(&mut self, table: &Table, known: &[&str]) {
+        for entry in self.unknown(table, known) {
+            self.refuse_key(&entry.key, entry.at, known);
+        }
+    }
+
+    /// A key that is none of `known`.
+    pub(crate) fn refuse_key(&mut self, key: &str, at: usize, known: &[&str]) {
+        let message = format!("unknown key {}", quoted(key));
+        self.error_with_help(at, message, format!("expected one of: {}", known.join(", ")));
     }
 
     pub(crate) fn table<'n>(&mut self, what: &str, node: &'n Node) -> Option<&'n Table> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::cosign::read::read_one;
-use super::document::{AuthorityName, refuse_unknown};
+use super::document::AuthorityName;
 use crate::attestation::{
     AttestationRequirement, Condition, Expression, FieldPath, Format, PredicateType, Scalar, Severity,
 };
@@ -59,8 +59,7 @@ fn read_requirement(
     named: impl Fn(&AuthorityName) -> Named,
 ) -> Option<AttestationRequirement> {
     let table = report.table(&format!("each of {KEY}"), node)?;
-    refuse_unknown(
-        report,
+    report.refuse_unknown(
         table,
         &[
             "type",

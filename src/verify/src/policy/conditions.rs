@@ -108,13 +108,7 @@ fn read_minimum_signing_time(report: &mut Report<'_>, table: &Table) -> Option<O
     let Some(node) = table.get("minimum_signing_time") else {
         return Some(None);
     };
-    let text = report.text("minimum_signing_time", node)?;
-    let time = text.parse::<Timestamp>().ok();
-    if time.is_none() {
-        let message = format!("minimum_signing_time cannot be {}", quoted(text));
-        report.error_with_help(node.at, message, "expected a time such as \"2026-01-31T00:00:00Z\"");
-    }
-    time.map(Some)
+    report.time("minimum_signing_time", node).map(Some)
 }
 
 pub(super) fn read_annotations(report: &mut Report<'_>, table: &Table) -> Option<BTreeMap<Box<str>, Box<str>>> {

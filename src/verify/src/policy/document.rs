@@ -309,7 +309,7 @@ impl FromStr for AuthorityName {
 }
 
 fn read_policy(report: &mut Report<'_>, table: &Table) -> Option<Policy> {
-    refuse_unknown(report, table, &["version", "unmatched", "authority", "rule"]);
+    report.refuse_unknown(table, &["version", "unmatched", "authority", "rule"]);
     match table.get("version") {
         None => report.error_with_help(0, "version is missing", format!("begin with: version = {VERSION}")),
         Some(node) => match report.integer("version", node) {
@@ -446,11 +446,7 @@ fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) 
         "override",
         "verify_timestamp",
     ];
-    refuse_unknown(
-        report,
-        table,
-        &[&["type", "config", "follow_symlinks"], &inline[..]].concat(),
-    );
+    report.refuse_unknown(table, &[&["type", "config", "follow_symlinks"], &inline[..]].concat());
     let follow_symlinks = match table.get("follow_symlinks") {
         None => false,
         Some(node) => report.boolean("follow_symlinks", node)?,
@@ -559,15 +555,13 @@ fn read_rule(
         "namespaces",
         "tags",
     ];
-    refuse_unknown(report, table, &[&known[..], &conditions::KEYS].concat());
+    report.refuse_unknown(table, &[&known[..], &conditions::KEYS].concat());
     refuse_later_keys(report, table);
     let name = read_rule_name(report, node.at, table, names);
     let shown = name
         .as_deref()
         .map_or_else(|| "a rule".to_owned(), |name| format!("rule {}", quoted(name)));
-    let images = read_optional_list(report, "images", table, |text| {
-        text.parse::<Pattern>().map_err(|e| e.to_string())
-    });
+    let images = read_patterns(report, "images", table);
     let digests = read_digests(report, "digests", table);
     let conditions = match (images, digests) {
         (Some(None), Some(None)) => {
@@ -635,29 +629,13 @@ fn read_rule_name(
         report.error_with_help(at, "a rule is missing its name", "add: name = \"…\"; denials show it");
         return None;
     };
-    let name = report.text("name", node)?;
-    check_shown(report, "name", node.at, name)?;
+    let name = report.shown("name", node, MAX_POLICY_NAME_LENGTH)?;
     if let Some(first) = names.insert(name.to_owned(), node.at) {
         let line = report.place(first).line;
         let message = format!("more than one rule is named {}", quoted(name));
         report.error_with_help(node.at, message, format!("the other is in line {line}: rename one"));
     }
     Some(name.to_owned())
-}
-
-/// Text that denials show: neither empty nor too long, and printable.
-fn check_shown(report: &mut Report<'_>, what: &str, at: usize, text: &str) -> Option<()> {
-    let problem = if text.trim().is_empty() {
-        format!("{what} is empty")
-    } else if text.len() > MAX_POLICY_NAME_LENGTH {
-        format!("{what} has {} bytes, more than {MAX_POLICY_NAME_LENGTH}", text.len())
-    } else if text.chars().any(char::is_control) {
-        format!("{what} contains control characters")
-    } else {
-        return Some(());
-    };
-    report.error_with_help(at, problem, "denials show it: write a few words");
-    None
 }
 
 fn read_effect(
@@ -712,8 +690,7 @@ fn read_effect(
                 report.error_with_help(entry.at, message, "a deny has no exceptions: put another rule above it");
             }
         }
-        let reason = report.text("deny", node)?;
-        check_shown(report, "the reason to deny", node.at, reason)?;
+        let reason = report.shown("the reason to deny", node, MAX_POLICY_NAME_LENGTH)?;
         return Some(Effect::Deny(reason.into()));
     }
     let admit_digests = admit_digests?;
@@ -753,7 +730,7 @@ fn read_requirement(report: &mut Report<'_>, node: &Node, authorities: &Authorit
         );
         return None;
     };
-    refuse_unknown(report, table, &["all", "any", "at_least", "of"]);
+    report.refuse_unknown(table, &["all", "any", "at_least", "of"]);
     let keys: Vec<&str> = ["all", "any", "at_least", "of"]
         .into_iter()
         .filter(|key| table.get(key).is_some())
@@ -840,7 +817,13 @@ fn read_authority_names(
     (names.len() == count).then_some(names)
 }
 
-fn read_digests(report: &mut Report<'_>, key: &str, table: &Table) -> Option<Option<Vec<Digest>>> {
+pub(super) fn read_patterns(report: &mut Report<'_>, key: &str, table: &Table) -> Option<Option<Vec<Pattern>>> {
+    read_optional_list(report, key, table, |text| {
+        text.parse::<Pattern>().map_err(|error| error.to_string())
+    })
+}
+
+pub(super) fn read_digests(report: &mut Report<'_>, key: &str, table: &Table) -> Option<Option<Vec<Digest>>> {
     read_optional_list(report, key, table, |text| {
         text.parse::<Digest>().map_err(|error| error.to_string())
     })
@@ -903,13 +886,6 @@ fn read_choice<T: Copy + Default>(
         report.error_with_help(node.at, message, format!("expected {}", words.join(" or ")));
     }
     found.map(|(_, choice)| *choice)
-}
-
-pub(super) fn refuse_unknown(report: &mut Report<'_>, table: &Table, known: &[&str]) {
-    for entry in report.unknown(table, known) {
-        let message = format!("unknown key {}", quoted(&entry.key));
-        report.error_with_help(entry.at, message, format!("expected one of: {}", known.join(", ")));
-    }
 }
 
 /// What is valid and probably not meant.

@@ -1,13 +1,14 @@
 //! The policy: which images are admitted under which conditions.
 //!
 //! [`document`] reads the TOML document into types, [`pattern`] says which repositories a rule is for, and [`decide`]
-//! finds the rule of an image. [`conditions`] are what a rule asks of every signature. Whether the evidence that a rule asks for
-//! is there is not decided here.
+//! finds the rule of an image. [`conditions`] are what a rule asks of every signature. [`exception`] reads what admits images
+//! for some hours without evidence. Whether the evidence that a rule asks for is there is not decided here.
 
 pub mod conditions;
 pub mod cosign;
 pub mod decide;
 pub mod document;
+pub mod exception;
 pub mod pattern;
 
 mod attestations;
@@ -20,4 +21,5 @@ pub use document::{
     AuthorityDocument, AuthorityName, AuthoritySource, Effect, Mode, Parsed, Policy, Requirement, Requirements, Rule,
     Unmatched,
 };
+pub use exception::{Exception, Exceptions};
 pub use pattern::Pattern;

@@ -99,6 +99,11 @@ impl Pattern {
             }
     }
 
+    /// Whether every repository is among them.
+    pub fn is_everything(&self) -> bool {
+        self.0 == Kind::Everything
+    }
+
     /// Whether it is a full name, without wildcards.
     pub fn is_exact(&self) -> bool {
         matches!(

@@ -21,7 +21,7 @@ use crate::untrusted::Untrusted;
 const MANDATORY: [&str; 3] = ["C", "ST", "O"];
 
 /// The types that have a name in text. Others can be written as numbers only, with a value in hexadecimal.
-const NAMED_TYPES: [(&str, &str); 9] = [
+pub(super) const NAMED_TYPES: [(&str, &str); 9] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.5", "SERIALNUMBER"),
     ("2.5.4.6", "C"),
@@ -83,6 +83,9 @@ pub enum DistinguishedNameError {
     /// A type that has no name in text, in a certificate.
     #[error("the attribute {0} has no name in a trusted identity")]
     UnnamedType(Untrusted),
+    /// A type that is neither a number nor a name that is known here.
+    #[error("the attribute type {0} is not known: write it as a dotted number")]
+    UnknownType(Untrusted),
     /// A string type that is not read.
     #[error("the value of {attribute} is a {encoding}, which is not supported")]
     Encoding {
@@ -107,8 +110,10 @@ impl DistinguishedName {
             return Err(DistinguishedNameError::HexadecimalValue);
         }
         let mut attributes = Attributes::default();
-        for part in split(text) {
-            let part = part?;
+        for (part, separator) in split(text) {
+            if separator == Some('+') {
+                return Err(DistinguishedNameError::MultiValued);
+            }
             let (name, value) = part
                 .split_once('=')
                 .ok_or_else(|| DistinguishedNameError::NotAnAttribute(part.into()))?;
@@ -147,6 +152,11 @@ impl DistinguishedName {
             }
         }
         attributes.finish()
+    }
+
+    /// Types and values.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.attributes.iter().map(|(kind, value)| (&**kind, &**value))
     }
 
     /// Whether each attribute of this name is in the other with the same value.
@@ -196,8 +206,8 @@ impl Attributes {
     }
 }
 
-/// The parts between unescaped `,` and `;`. An unescaped `+` after a type's `=` is refused.
-fn split(text: &str) -> impl Iterator<Item = Result<&str, DistinguishedNameError>> {
+/// The parts between unescaped `,`, `;` and `+`, each with the separator behind it.
+pub(super) fn split(text: &str) -> impl Iterator<Item = (&str, Option<char>)> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
         let current = rest?;
@@ -206,19 +216,15 @@ fn split(text: &str) -> impl Iterator<Item = Result<&str, DistinguishedNameError
             match character {
                 _ if escaping => escaping = false,
                 '\\' => escaping = true,
-                '+' => {
-                    rest = None;
-                    return Some(Err(DistinguishedNameError::MultiValued));
-                }
-                ',' | ';' => {
+                ',' | ';' | '+' => {
                     rest = current.get(at + 1..);
-                    return Some(Ok(current.get(..at).unwrap_or_default()));
+                    return Some((current.get(..at).unwrap_or_default(), Some(character)));
                 }
                 _ => {}
             }
         }
         rest = None;
-        Some(Ok(current))
+        Some((current, None))
     })
 }
 
@@ -235,7 +241,7 @@ fn attribute_type(text: &str) -> Result<&str, DistinguishedNameError> {
 }
 
 /// Removes the spaces around a value and the escapes in it (RFC 4514 §2.4).
-fn unescape(name: &str, text: &str) -> Result<String, DistinguishedNameError> {
+pub(super) fn unescape(name: &str, text: &str) -> Result<String, DistinguishedNameError> {
     let malformed = || DistinguishedNameError::Escape(text.into());
     let start = text.trim_start();
     let mut bytes = Vec::with_capacity(start.len());

@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod chain;
 pub mod distinguished_name;
 pub mod extensions;
+pub(crate) mod loose_name;
 pub(crate) mod path;
 pub(crate) mod pem;
 pub mod revocation;

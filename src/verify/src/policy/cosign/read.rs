@@ -6,7 +6,7 @@ use super::{AnchorsDocument, CosignDocument, FileName, RootName, ShippedRoot, Si
 use crate::document::{Entry, Node, Report, Table, Value, quoted};
 use crate::limits::{MAX_IDENTITIES, MAX_KEYS, MAX_REQUIRED_VOUCHERS};
 use crate::policy::conditions::read_annotations;
-use crate::policy::document::{read_optional_list, refuse_unknown};
+use crate::policy::document::read_optional_list;
 use crate::reference::Repository;
 use crate::sigstore::fulcio::Claim;
 use crate::sigstore::identity::{AnchoredRegex, IdentityMatcher, TextMatcher};
@@ -36,7 +36,7 @@ pub(in crate::policy) fn read_cosign(
     at: usize,
     table: &Table,
 ) -> Option<CosignDocument> {
-    refuse_unknown(report, table, &KEYS);
+    report.refuse_unknown(table, &KEYS);
     let files = read_files(report, table);
     let root = read_root(report, table);
     let stated = read_stated(report, table);
