@@ -105,6 +105,7 @@ impl Lab {
             EvidenceStore::open(EvidenceOptions::new(directory.path())).unwrap(),
             respondents,
             now,
+            assayd::sync::Status::new(None, Timestamp::UNIX_EPOCH),
         );
         let image = put_image(&registry, "app");
         Self {

@@ -227,6 +227,19 @@ impl RevocationAnswers {
         }
     }
 
+    /// Answers a revocation query from what is kept, and asks nobody.
+    pub async fn known(&self, query: &Query, now: Timestamp) -> Answered {
+        let id = query.id();
+        self.0.known(id).await;
+        self.0.in_hand(id, now).unwrap_or_else(|| Answered {
+            now: Err(Unanswered {
+                code: Code::RevocationUnknown,
+                reason: "nothing is kept that has not lapsed, and nobody is asked".into(),
+            }),
+            kept: self.0.bytes_of(id),
+        })
+    }
+
     /// Keeps answers that a judgement found authentic. An older one never takes the place of a newer one. A disk or
     /// memory that is full is no error: then they are asked for again. The disk is written behind the verdict, which
     /// does not wait for it.

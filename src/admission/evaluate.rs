@@ -19,7 +19,7 @@ use assay_verify::limits::{
 use assay_verify::notation::steps;
 use assay_verify::platform::NodePlatform;
 use assay_verify::policy::{self, Conditions, Effect, Rule};
-use assay_verify::query::{Answers, Query};
+use assay_verify::query::{Answered, Answers, Query};
 use assay_verify::reference::Repository;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -27,7 +27,8 @@ use jiff::SignedDuration;
 use tracing::{debug, warn};
 
 use super::advice::advice;
-use super::pipeline::{self, ByRules, CacheState, Inner, decide_by_rules};
+use super::before_evidence::{self, BeforeEvidence, Reach};
+use super::pipeline::{CacheState, Inner};
 use super::question::Question;
 use super::respondents::Respondents;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
@@ -35,6 +36,7 @@ use crate::cache::evidence::Extent;
 use crate::cache::verdicts::Interval;
 use crate::fetch::layout::Found;
 use crate::fetch::{FetchError, Judged, Place, Skipped, Sought, Summary};
+use crate::sync::Standing;
 use crate::trust::TrustSnapshot;
 
 /// A verdict with everything that was found on the way.
@@ -70,6 +72,13 @@ pub(super) struct Evaluation {
 }
 
 impl Evaluation {
+    /// The same findings, with another outcome.
+    fn decided(mut self, snapshot: &TrustSnapshot, rule: &Rule, outcome: Outcome) -> Self {
+        self.explanation.verdict = before_evidence::verdict(snapshot, Some(rule), outcome);
+        self.explanation.advice = advice(&self.explanation.verdict, &self.explanation.authorities);
+        self
+    }
+
     /// The same, with another reason where it is a denial.
     fn explained(mut self, explain: impl FnOnce(&str) -> String) -> Self {
         self.explanation.verdict.outcome = self.explanation.verdict.outcome.explained(explain);
@@ -77,8 +86,65 @@ impl Evaluation {
     }
 }
 
-/// Judges an image under a rule that demands evidence.
-pub(super) async fn online(
+/// Judges an image under a rule that demands evidence, by what may be looked at.
+pub(super) async fn within(
+    world: &Inner,
+    snapshot: &Arc<TrustSnapshot>,
+    rule: &Rule,
+    question: &Question,
+    now: Timestamp,
+    reach: Reach,
+    waiting: Waiting,
+) -> Evaluation {
+    match reach {
+        Reach::Anywhere => online(world, snapshot, rule, question, now, waiting).await,
+        Reach::Stored { expired } => {
+            let stored = from_stored(world, snapshot, rule, question, now).await;
+            if stored.explanation.verdict.outcome.admits() {
+                return stored;
+            }
+            stored.decided(snapshot, rule, before_evidence::expired(expired).under(rule.mode()))
+        }
+    }
+}
+
+/// Judges an image by what is stored, without the network.
+pub(super) async fn from_stored(
+    world: &Inner,
+    snapshot: &Arc<TrustSnapshot>,
+    rule: &Rule,
+    question: &Question,
+    now: Timestamp,
+) -> Evaluation {
+    let stored = world.evidence.load(&question.repository, &question.descriptor).await;
+    let arguments = Arguments::new(snapshot, rule, question, now);
+    let mut judging = Judging::new(&world.respondents, arguments, Asked::Node);
+    let nothing = stored.signatures.is_empty();
+    judging.add(stored.signatures, Seen::Before).await;
+    let newest = !judging.wants_everything() || stored.extent == Extent::Everything;
+    let judgement = match judging.conclude().await {
+        Judgement::Admit(permit) if !newest => undecided(permit, &not_asked_for(question)),
+        judgement => judgement,
+    };
+    let gathered = Gathered {
+        judgement,
+        // Where something is stored, an admit rested on it: what it no longer satisfies is denied, as far as is known here.
+        summary: nothing.then(|| not_begun(not_asked_for(question))),
+        cache: CacheState::Evidence,
+        unconfirmed: None,
+    };
+    conclude(snapshot, rule, gathered, now)
+}
+
+/// The registry was not asked.
+fn not_asked_for(question: &Question) -> FetchError {
+    FetchError::NotAsked {
+        registry: question.repository.host().into(),
+    }
+}
+
+/// Judges an image by its registry's word.
+async fn online(
     world: &Inner,
     snapshot: &Arc<TrustSnapshot>,
     rule: &Rule,
@@ -169,7 +235,7 @@ async fn platforms(
             ..question.clone()
         };
         // A rule that denies the child's digest stands, whatever name leads to it.
-        if let ByRules::Decided(verdict) = decide_by_rules(snapshot, &question)
+        if let BeforeEvidence::Decided(verdict) = before_evidence::decide(snapshot, Standing::Sound, &question, now)
             && !verdict.outcome.admits()
         {
             let denied = Evaluation {
@@ -223,7 +289,8 @@ async fn gather(
     // passes.
     let stored = world.evidence.load(&question.repository, &question.descriptor).await;
     let mut kept = stored.signatures;
-    let mut judging = Judging::new(&world.respondents, Arguments::new(snapshot, rule, question, now));
+    let arguments = Arguments::new(snapshot, rule, question, now);
+    let mut judging = Judging::new(&world.respondents, arguments, Asked::Anybody);
     let stored_suffices = judging.add(kept.clone(), Seen::Before).await;
     let wants_everything = judging.wants_everything();
     if stored_suffices && !wants_everything {
@@ -379,9 +446,28 @@ enum Seen {
     Now,
 }
 
+/// Who is asked for what a judgement lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// Whoever knows.
+    Anybody,
+    /// This node alone: what it keeps, and its plugins.
+    Node,
+}
+
+impl Asked {
+    async fn ask(self, respondents: &Respondents, query: Query, now: Timestamp) -> (Query, Answered) {
+        match self {
+            Self::Anybody => respondents.ask(query, now).await,
+            Self::Node => respondents.ask_node(query, now).await,
+        }
+    }
+}
+
 /// A judgement under way.
 struct Judging<'w> {
     respondents: &'w Respondents,
+    asked: Asked,
     arguments: Arc<Arguments>,
     findings: Findings,
     answers: Answers,
@@ -401,9 +487,10 @@ struct Arguments {
 }
 
 impl<'w> Judging<'w> {
-    fn new(respondents: &'w Respondents, arguments: Arguments) -> Self {
+    fn new(respondents: &'w Respondents, arguments: Arguments, asked: Asked) -> Self {
         Self {
             respondents,
+            asked,
             findings: arguments.with_requirement(Seen::Now, Findings::new),
             arguments: Arc::new(arguments),
             answers: Answers::default(),
@@ -442,7 +529,7 @@ impl<'w> Judging<'w> {
             };
             for query in queries {
                 if asked.len() < MAX_QUERIES && asked.insert(query.clone()) {
-                    asking.push(self.respondents.ask(query, self.arguments.now));
+                    asking.push(self.asked.ask(self.respondents, query, self.arguments.now));
                 }
             }
             let Some((query, answered)) = asking.next().await else {
@@ -556,9 +643,9 @@ impl Arguments {
 
 /// Judges an image from evidence in hand, without a daemon, a store or a network.
 pub fn offline(snapshot: &Arc<TrustSnapshot>, question: &Question, found: &Found, now: Timestamp) -> Explanation {
-    match decide_by_rules(snapshot, question) {
-        ByRules::Decided(verdict) => Explanation::without_evidence(verdict),
-        ByRules::Evidence(rule) => {
+    match before_evidence::decide(snapshot, Standing::Sound, question, now) {
+        BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
+        BeforeEvidence::Evidence(rule, _) => {
             let arguments = Arguments::new(snapshot, rule, question, now);
             let nobody_asked = Answers::default();
             let circumstances = arguments.circumstances(&nobody_asked);
@@ -633,6 +720,16 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
         .map(|summary| (summary.skipped, summary.incomplete))
         .unwrap_or_default();
     let (outcome, authorities, interval) = match (judgement, incomplete) {
+        (Judgement::Admit(permit), _) if permit.rests_on().denied_by(&snapshot.denials).is_some() => {
+            // A child of the index, mostly: of signatures the judge knows it already.
+            let entry = permit.rests_on().denied_by(&snapshot.denials);
+            let reason = entry.map(ToString::to_string).unwrap_or_default();
+            (
+                Outcome::Deny(Denial::new(Code::DeniedByList, reason)),
+                Vec::new(),
+                denial_interval(now),
+            )
+        }
         (Judgement::Admit(mut permit), _) => {
             // What the registry would have said is asked for again soon.
             let longest = match &unconfirmed {
@@ -671,7 +768,7 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
             denial_interval(now),
         ),
     };
-    let verdict = pipeline::verdict(snapshot, Some(rule), outcome);
+    let verdict = before_evidence::verdict(snapshot, Some(rule), outcome);
     let advice = advice(&verdict, &authorities);
     Evaluation {
         explanation: Explanation {

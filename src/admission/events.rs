@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use assay_verify::digest::Digest;
+use assay_verify::reference::Repository;
 use tracing::{error, info, warn};
 
 use super::pipeline::Decision;
 use super::question::Question;
-use super::verdict::Outcome;
+use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::trust::{Rejected, TrustSnapshot, TrustState};
 
 /// An image was admitted.
@@ -17,12 +19,24 @@ pub const ADMITTED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a10";
 pub const AUDITED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a11";
 /// An image was denied.
 pub const DENIED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a12";
+/// An exception admitted an image: break-glass.
+pub const EXCEPTION_USED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a14";
+/// An image that was admitted would be denied now.
+pub const WITHDRAWN: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a15";
 /// A question was not well-formed.
 pub const MALFORMED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a13";
 /// A policy came into force.
 pub const POLICY_LOADED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a20";
 /// A policy was refused; the last good one stays in force.
 pub const POLICY_REFUSED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a21";
+/// The policy repository cannot be followed; what is in force stays.
+pub const SYNC_FAILING: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a22";
+/// The policy repository is followed again.
+pub const SYNC_RECOVERED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a23";
+/// An update of the policy repository was refused; what is in force stays.
+pub const UPDATE_REFUSED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a24";
+/// The node's standing changed: fresh, stale, expired, or its clock is behind.
+pub const TRUST_STANDING: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a25";
 /// The daemon serves.
 pub const STARTED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a30";
 /// The daemon stops.
@@ -33,6 +47,7 @@ pub const PEER_REFUSED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a32";
 /// Logs a decision, once.
 pub(super) fn decided(question: &Question, decision: &Decision) {
     let (id, word, code) = match &decision.verdict.outcome {
+        Outcome::Admit(Ground::Exception(_)) => (EXCEPTION_USED, "admit", ""),
         Outcome::Admit(_) => (ADMITTED, "admit", ""),
         Outcome::Audited(denial) => (AUDITED, "audit", denial.code.as_str()),
         Outcome::Deny(denial) => (DENIED, "deny", denial.code.as_str()),
@@ -59,9 +74,25 @@ pub(super) fn decided(question: &Question, decision: &Decision) {
         };
     }
     match decision.verdict.outcome {
+        Outcome::Admit(Ground::Exception(_)) => log!(warn),
         Outcome::Admit(_) => log!(info),
         Outcome::Audited(_) | Outcome::Deny(_) => log!(warn),
     }
+}
+
+/// Says that an image which was admitted would be denied now. It may be running.
+pub(super) fn withdrawn(repository: &Repository, digest: &Digest, verdict: &Verdict, denial: &Denial) {
+    warn!(
+        message_id = WITHDRAWN,
+        assay_image = %repository,
+        assay_digest = %digest,
+        assay_verdict = "deny",
+        assay_code = denial.code.as_str(),
+        assay_rule = verdict.rule.as_deref().unwrap_or_default(),
+        assay_policy = verdict.revision.as_deref().unwrap_or_default(),
+        "{repository}@{digest} was admitted and would be denied now: {}",
+        verdict.finding()
+    );
 }
 
 fn microseconds(duration: Duration) -> u64 {

@@ -8,17 +8,21 @@
 
 mod advice;
 pub mod answers;
+mod before_evidence;
 pub mod blob;
 mod evaluate;
 pub mod events;
 mod pipeline;
 mod question;
 pub mod respondents;
+mod statistics;
 mod tree;
 mod verdict;
+mod withdrawal;
 
 pub use evaluate::{Explanation, offline};
-pub use pipeline::{Admission, CacheState, Clock, Decision, Statistics};
+pub use pipeline::{Admission, CacheState, Clock, Decision};
 pub use question::{Hook, Question, QuestionError};
+pub use statistics::Statistics;
 pub use tree::{Tree, TreeEntry, describe};
 pub use verdict::{Denial, Ground, Outcome, Verdict};

@@ -1,16 +1,17 @@
-//! The order in which a question is decided, and who waits for what.
+//! How a question becomes a verdict, and who waits for what.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
+use assay_verify::deny_list::DenyList;
+use assay_verify::digest::Digest;
 use assay_verify::document::{Diagnostic, Severity};
 use assay_verify::limits::{
     GATHER_DEADLINE, MAX_CACHED_VERDICTS, MAX_CONCURRENT_GATHERS, MAX_POLICY_CHANGES, STALE_GATHER, VERIFY_DEADLINE,
 };
-use assay_verify::policy::{self, Rule};
 use assay_verify::query::QueryId;
 use assay_verify::untrusted::Untrusted;
 use tokio::sync::watch;
@@ -18,17 +19,21 @@ use tokio::time::timeout_at;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::before_evidence::{self, BeforeEvidence, Reach, verdict};
 use super::evaluate::{self, Evaluation, Explanation, Waiting};
 use super::events;
-use super::question::{Hook, Question, QuestionError};
+use super::question::{Question, QuestionError};
 use super::respondents::Respondents;
+use super::statistics::Statistics;
 use super::tree::{self, Tree};
-use super::verdict::{Denial, Ground, Outcome, Verdict};
+use super::verdict::{Denial, Outcome, Verdict};
+use super::withdrawal::Withdrawals;
 use crate::cache::evidence::{EvidenceStore, NotStored};
 use crate::cache::single_flight::{Flight, FlightError, SingleFlight};
 use crate::cache::verdicts::{VerdictCache, VerdictKey};
 use crate::fetch::Client;
-use crate::trust::{TrustSnapshot, TrustState};
+use crate::sync::Status;
+use crate::trust::{Rejected, TrustSnapshot, TrustState, VerifiedFiles};
 
 /// What a flight brings home.
 type Answer = (Arc<Verdict>, CacheState);
@@ -74,34 +79,10 @@ impl CacheState {
     }
 }
 
-/// What has been decided since the start.
-#[derive(Debug, Default)]
-pub struct Statistics {
-    /// Admits, those of audit mode included.
-    pub admitted: AtomicU64,
-    /// Denials.
-    pub denied: AtomicU64,
-    /// Verdicts answered from memory.
-    pub verdict_hits: AtomicU64,
-    /// Verdicts from stored evidence.
-    pub evidence_hits: AtomicU64,
-    /// Verdicts that asked a registry.
-    pub gathers: AtomicU64,
-    last_verdict: [AtomicI64; Hook::ALL.len()],
-}
-
-impl Statistics {
-    /// When a hook was last answered, in Unix seconds; none while it was never heard.
-    pub fn last_verdict_at(&self, hook: Hook) -> Option<i64> {
-        let at = self.last_verdict.get(hook as usize)?.load(Ordering::Relaxed);
-        (at != 0).then_some(at)
-    }
-}
-
 /// The pipeline. Clones share everything.
 #[derive(Clone)]
 pub struct Admission {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 pub(super) struct Inner {
@@ -110,6 +91,8 @@ pub(super) struct Inner {
     pub(super) evidence: EvidenceStore,
     pub(super) respondents: Respondents,
     pub(super) clock: Clock,
+    pub(super) sync: Status,
+    pub(super) withdrawals: Withdrawals,
     verdicts: VerdictCache<Arc<Verdict>>,
     flights: SingleFlight<VerdictKey, Answer>,
     statistics: Statistics,
@@ -126,6 +109,7 @@ impl Admission {
         evidence: EvidenceStore,
         respondents: Respondents,
         clock: Clock,
+        sync: Status,
     ) -> Self {
         let inner = Inner {
             trust,
@@ -133,6 +117,8 @@ impl Admission {
             evidence,
             respondents,
             clock,
+            sync,
+            withdrawals: Withdrawals::default(),
             verdicts: VerdictCache::new(MAX_CACHED_VERDICTS),
             flights: SingleFlight::new(MAX_CONCURRENT_GATHERS, STALE_GATHER),
             statistics: Statistics::default(),
@@ -152,7 +138,9 @@ impl Admission {
             cache,
             duration: started.elapsed(),
         };
-        self.count(question.hook, &decision);
+        self.inner
+            .statistics
+            .count(question.hook, &decision, (self.inner.clock)());
         events::decided(question, &decision);
         decision
     }
@@ -190,12 +178,28 @@ impl Admission {
         let Some(snapshot) = self.inner.trust.current() else {
             return Explanation::without_evidence(no_policy(&self.inner.trust));
         };
-        match decide_by_rules(&snapshot, question) {
-            ByRules::Decided(verdict) => Explanation::without_evidence(verdict),
-            ByRules::Evidence(rule) => {
-                evaluate::online(&self.inner, &snapshot, rule, question, now, Waiting::Asker)
+        match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
+            BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
+            BeforeEvidence::Evidence(rule, reach) => {
+                evaluate::within(&self.inner, &snapshot, rule, question, now, reach, Waiting::Asker)
                     .await
                     .explanation
+            }
+        }
+    }
+
+    /// What is decided about an image by what is on this node, without the network. What lacks the registry's or an
+    /// authority's word is not decided.
+    pub async fn judge_stored(&self, question: &Question) -> Explanation {
+        let now = (self.inner.clock)();
+        let Some(snapshot) = self.inner.trust.current() else {
+            return Explanation::without_evidence(no_policy(&self.inner.trust));
+        };
+        match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
+            BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
+            BeforeEvidence::Evidence(rule, _) => {
+                let evaluation = evaluate::from_stored(&self.inner, &snapshot, rule, question, now).await;
+                evaluation.explanation
             }
         }
     }
@@ -209,15 +213,62 @@ impl Admission {
     /// Reads policy and trust material again, and says what came of it. Blocks on the disk. Returns whether what is on
     /// disk is now in force.
     pub fn reload(&self, why: &str) -> bool {
-        let before = self.generation();
+        let before = self.inner.trust.current();
         let outcome = self.inner.trust.reload((self.inner.clock)());
-        if self.generation() != before {
-            // Their keys name another generation: they can never be asked for again.
-            self.inner.verdicts.clear();
-        }
-        events::reloaded(&self.inner.trust, &outcome, why);
-        self.inner.reloads.send_replace(());
+        self.came_into_force(before, &outcome, why);
         outcome.is_ok()
+    }
+
+    /// Brings a generation of the policy repository into force, and says what came of it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, where it could not come into force, or something that this node adds is broken.
+    pub fn activate(&self, files: VerifiedFiles, why: &str) -> Result<Arc<TrustSnapshot>, Arc<Rejected>> {
+        let before = self.inner.trust.current();
+        let outcome = self.inner.trust.activate(files, (self.inner.clock)());
+        self.came_into_force(before, &outcome, why);
+        outcome
+    }
+
+    /// Denies from now on what a verified deny-list names, although the generation that it came with cannot come into force.
+    pub fn deny_at_once(&self, list: &DenyList) {
+        let before = self.inner.trust.current();
+        self.inner.trust.deny_at_once(list);
+        self.withdraw(before);
+    }
+
+    fn came_into_force(
+        &self,
+        before: Option<Arc<TrustSnapshot>>,
+        outcome: &Result<Arc<TrustSnapshot>, Arc<Rejected>>,
+        why: &str,
+    ) {
+        self.withdraw(before);
+        events::reloaded(&self.inner.trust, outcome, why);
+        self.inner.reloads.send_replace(());
+    }
+
+    /// Forgets the verdicts that no longer stand, and has them judged again from what is stored: those of another generation,
+    /// and those that the deny-list touches now. Others stay.
+    fn withdraw(&self, before: Option<Arc<TrustSnapshot>>) {
+        let Some(current) = self.inner.trust.current() else {
+            return;
+        };
+        let verdicts = &self.inner.verdicts;
+        let taken = match &before {
+            Some(before) if before.generation == current.generation => {
+                if Arc::ptr_eq(&before.denials, &current.denials) {
+                    return;
+                }
+                let denials = &current.denials;
+                verdicts.take_if(|key, verdict| is_denied(denials, &key.descriptor.digest, verdict))
+            }
+            // Their keys name another generation: they can never be asked for again.
+            _ => verdicts.take_if(|_, _| true),
+        };
+        let admitted = taken.into_iter().filter(|(_, verdict)| verdict.outcome.admits());
+        self.inner.withdrawals.add(admitted.map(|(key, _)| key));
     }
 
     /// Forgets the verdicts that rest on the answer to a query, because there is a newer one: what is revoked ends with it.
@@ -238,9 +289,13 @@ impl Admission {
         self.inner.reloads.subscribe()
     }
 
-    /// The generation of policy and trust in force; 0 before there was a good one.
-    fn generation(&self) -> u64 {
-        self.inner.trust.current().map_or(0, |snapshot| snapshot.generation)
+    /// Whether an answer holds under what is in force now: a policy or a denial that came meanwhile decides instead.
+    fn holds(&self, judged_under: &TrustSnapshot, question: &Question, verdict: &Verdict) -> bool {
+        let Some(current) = self.inner.trust.current() else {
+            return false;
+        };
+        let digest = &question.descriptor.digest;
+        current.generation == judged_under.generation && !is_denied(&current.denials, digest, verdict)
     }
 
     /// What has been decided since the start.
@@ -274,6 +329,11 @@ impl Admission {
         &self.inner.trust
     }
 
+    /// What is known of the policy repository.
+    pub fn sync(&self) -> &Status {
+        &self.inner.sync
+    }
+
     /// The client of the registries.
     pub fn registries(&self) -> &Client {
         &self.inner.registries
@@ -284,9 +344,10 @@ impl Admission {
             let Some(snapshot) = self.inner.trust.current() else {
                 return (Arc::new(no_policy(&self.inner.trust)), CacheState::NotNeeded);
             };
-            let rule = match decide_by_rules(&snapshot, question) {
-                ByRules::Decided(verdict) => return (Arc::new(verdict), CacheState::NotNeeded),
-                ByRules::Evidence(rule) => rule,
+            let now = (self.inner.clock)();
+            let (rule, reach) = match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
+                BeforeEvidence::Decided(verdict) => return (Arc::new(verdict), CacheState::NotNeeded),
+                BeforeEvidence::Evidence(rule, reach) => (rule, reach),
             };
             let key = VerdictKey {
                 repository: question.repository.clone(),
@@ -294,20 +355,21 @@ impl Admission {
                 hook: question.hook,
                 generation: snapshot.generation,
             };
-            if let Some(hit) = self.inner.verdicts.get(&key, (self.inner.clock)()) {
-                if hit.refresh_due {
+            // A flight that landed after the deny-list changed may have brought a verdict home that it touches.
+            let remembered = self.inner.verdicts.get(&key, now);
+            if let Some(hit) = remembered.filter(|hit| self.holds(&snapshot, question, &hit.value)) {
+                if hit.refresh_due && reach == Reach::Anywhere {
                     // Nobody waits for it; what it finds replaces the verdict.
-                    drop(self.fly(key, question.clone(), snapshot.clone(), Waiting::Nobody));
+                    drop(self.fly(key, question.clone(), snapshot.clone(), reach, Waiting::Nobody));
                 }
                 return (hit.value, CacheState::Verdict);
             }
             let flight = async {
-                let flight = self.fly(key, question.clone(), snapshot.clone(), Waiting::Asker)?;
+                let flight = self.fly(key, question.clone(), snapshot.clone(), reach, Waiting::Asker)?;
                 flight.outcome().await
             };
             let denial = match timeout_at((started + VERIFY_DEADLINE).into(), flight).await {
-                // A policy that came into force meanwhile decides instead.
-                Ok(Ok(_)) if self.generation() != snapshot.generation => continue,
+                Ok(Ok(answer)) if !self.holds(&snapshot, question, &answer.0) => continue,
                 Ok(Ok(answer)) => return answer,
                 Ok(Err(error @ FlightError::TooMany(_))) => Denial::new(Code::LimitExceeded, error.to_string()),
                 Ok(Err(error @ FlightError::Deadline(_))) => Denial::new(Code::Deadline, error.to_string()),
@@ -343,23 +405,27 @@ impl Admission {
         key: VerdictKey,
         question: Question,
         snapshot: Arc<TrustSnapshot>,
+        reach: Reach,
         waiting: Waiting,
     ) -> Result<Flight<Answer>, FlightError> {
         let admission = self.clone();
         let landing = key.clone();
         self.inner.flights.join(key, GATHER_DEADLINE, move || async move {
             let now = (admission.inner.clock)();
-            let ByRules::Evidence(rule) = decide_by_rules(&snapshot, &question) else {
-                let denial = Denial::new(Code::Internal, "the rule that asked for evidence is gone");
-                return (
-                    Arc::new(verdict(&snapshot, None, Outcome::Deny(denial))),
-                    CacheState::NotNeeded,
-                );
+            // The deny-list may have changed since the asker looked.
+            let current = admission.inner.trust.current();
+            let snapshot = current
+                .filter(|current| current.generation == snapshot.generation)
+                .unwrap_or(snapshot);
+            let rule = match before_evidence::decide(&snapshot, admission.inner.sync.standing(now), &question, now) {
+                BeforeEvidence::Evidence(rule, _) => rule,
+                BeforeEvidence::Decided(verdict) => return (Arc::new(verdict), CacheState::NotNeeded),
             };
             let mut turn = 1;
             loop {
                 let changes = admission.changed_answers();
-                let evaluation = evaluate::online(&admission.inner, &snapshot, rule, &question, now, waiting).await;
+                let evaluation =
+                    evaluate::within(&admission.inner, &snapshot, rule, &question, now, reach, waiting).await;
                 let answer = admission.land(&landing, evaluation, now);
                 // Revocation data that came meanwhile may end what was found. Then it is judged again, from what is at hand
                 // now; what changes without end is answered and not remembered.
@@ -402,57 +468,6 @@ impl Admission {
         }
         (verdict, cache)
     }
-
-    fn count(&self, hook: Hook, decision: &Decision) {
-        let statistics = &self.inner.statistics;
-        let outcome = if decision.verdict.outcome.admits() {
-            &statistics.admitted
-        } else {
-            &statistics.denied
-        };
-        outcome.fetch_add(1, Ordering::Relaxed);
-        if decision.cache == CacheState::Verdict {
-            statistics.verdict_hits.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(last) = statistics.last_verdict.get(hook as usize) {
-            last.store((self.inner.clock)().as_second(), Ordering::Relaxed);
-        }
-    }
-}
-
-/// What the rules say before any evidence is looked at.
-pub(super) enum ByRules<'a> {
-    Decided(Verdict),
-    Evidence(&'a Rule),
-}
-
-/// Promise 2 and the order of precedence: the first matching rule, then `unmatched`. The deny-list and break-glass
-/// stand before the rules once there is a source for them.
-pub(super) fn decide_by_rules<'a>(snapshot: &'a TrustSnapshot, question: &Question) -> ByRules<'a> {
-    let decision = snapshot
-        .policy
-        .decide(&question.repository, &question.descriptor.digest);
-    ByRules::Decided(match decision {
-        policy::Decision::Require { rule, .. } => return ByRules::Evidence(rule),
-        policy::Decision::AdmitDigest { rule } => verdict(snapshot, Some(rule), Outcome::Admit(Ground::ListedDigest)),
-        policy::Decision::Deny { rule, reason } => {
-            let denial = Denial::new(Code::DeniedByRule, reason.to_string());
-            verdict(snapshot, Some(rule), denial.under(rule.mode()))
-        }
-        policy::Decision::Unmatched(unmatched) => verdict(
-            snapshot,
-            None,
-            Outcome::unmatched(unmatched, &question.repository.to_string()),
-        ),
-    })
-}
-
-pub(super) fn verdict(snapshot: &TrustSnapshot, rule: Option<&Rule>, outcome: Outcome) -> Verdict {
-    Verdict {
-        outcome,
-        rule: rule.map(|rule| rule.name().into()),
-        revision: Some(snapshot.revision().into()),
-    }
 }
 
 fn no_policy(trust: &TrustState) -> Verdict {
@@ -465,6 +480,11 @@ fn no_policy(trust: &TrustState) -> Verdict {
         rule: None,
         revision: None,
     }
+}
+
+/// Whether a deny-list names an image, or what its admit rests on.
+fn is_denied(denials: &DenyList, digest: &Digest, verdict: &Verdict) -> bool {
+    verdict.outcome.admits() && (denials.image(digest).is_some() || verdict.denied_by(denials).is_some())
 }
 
 /// The first error in one line: a warning before it is not why the policy was refused.

@@ -42,6 +42,16 @@ impl Respondents {
         })
     }
 
+    /// The same, from what this node has. Plugins are its own, and run without asking anybody that assayd knows of: one that
+    /// does is not asked here.
+    pub(super) async fn ask_node(&self, query: Query, now: Timestamp) -> (Query, Answered) {
+        if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {
+            return self.ask(query, now).await;
+        }
+        let answered = self.revocation.known(&query, now).await;
+        (query, answered)
+    }
+
     /// Keeps the answers that were found to be signed by those who may. Persisting follows judging, so that an answer that
     /// somebody put in the way is never kept.
     pub(super) async fn keep(&self, proven: BTreeMap<Query, Arc<[u8]>>) {

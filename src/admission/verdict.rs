@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use assay_verify::code::Code;
+use assay_verify::deny_list::{DenyList, Entry};
 use assay_verify::judge::{Grant, GrantedBy, Permit};
 use assay_verify::limits::MAX_REASON_LENGTH;
 use assay_verify::policy::{Mode, Unmatched};
@@ -45,6 +46,8 @@ pub enum Ground {
     },
     /// The rule lists the digest.
     ListedDigest,
+    /// An exception is active. Who answers for it, why and until when.
+    Exception(Box<str>),
     /// No rule matches, and the policy admits what no rule matches.
     Unmatched,
 }
@@ -125,6 +128,16 @@ impl Verdict {
         }
     }
 
+    /// The entry of a deny-list that names something that an admit rests on.
+    pub(super) fn denied_by<'a>(&self, denials: &'a DenyList) -> Option<&'a Entry> {
+        match &self.outcome {
+            Outcome::Admit(Ground::Evidence(permit) | Ground::StoredEvidence { permit, .. }) => {
+                permit.rests_on().denied_by(denials)
+            }
+            _ => None,
+        }
+    }
+
     /// What was found, for a person: one line of printable ASCII. The rule, the policy and the decision are not in it:
     /// whoever shows it adds them.
     pub fn finding(&self) -> String {
@@ -137,6 +150,7 @@ impl Verdict {
                 )
             }
             Outcome::Admit(Ground::ListedDigest) => "the rule lists this digest".to_owned(),
+            Outcome::Admit(Ground::Exception(exception)) => exception.to_string(),
             Outcome::Admit(Ground::Unmatched) => "no rule matches, and the policy admits such images".to_owned(),
             Outcome::Audited(denial) | Outcome::Deny(denial) => denial.reason.clone(),
         };

@@ -181,6 +181,19 @@ impl<V: Clone> VerdictCache<V> {
         }
     }
 
+    /// The same, and hands over what was forgotten.
+    pub fn take_if(&self, mut rests_on: impl FnMut(&VerdictKey, &V) -> bool) -> Vec<(VerdictKey, V)> {
+        let mut taken = Vec::new();
+        self.invalidate_if(|key, value| {
+            let is_touched = rests_on(key, value);
+            if is_touched {
+                taken.push((key.clone(), value.clone()));
+            }
+            is_touched
+        });
+        taken
+    }
+
     /// Forgets everything.
     pub fn clear(&self) {
         self.invalidate_if(|_, _| true);

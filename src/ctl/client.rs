@@ -57,6 +57,30 @@ impl ControlClient {
             .map_err(failure)
     }
 
+    pub(super) async fn sync_status(&mut self) -> Result<proto::SyncStatusResponse, Failure> {
+        self.client
+            .sync_status(proto::SyncStatusRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
+    pub(super) async fn sync_now(&mut self) -> Result<proto::SyncStatusResponse, Failure> {
+        self.client
+            .sync_now(proto::SyncNowRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
+    pub(super) async fn metrics(&mut self) -> Result<proto::MetricsResponse, Failure> {
+        self.client
+            .metrics(proto::MetricsRequest {})
+            .await
+            .map(tonic::Response::into_inner)
+            .map_err(failure)
+    }
+
     pub(super) async fn show_policy(&mut self) -> Result<proto::ShowPolicyResponse, Failure> {
         self.client
             .show_policy(proto::ShowPolicyRequest {})

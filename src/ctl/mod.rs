@@ -9,6 +9,7 @@ mod client;
 mod offline;
 mod policy;
 mod render;
+mod sync;
 mod trust;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +24,7 @@ use self::blob::VerifyBlob;
 use self::bundle::VerifyBundle;
 use self::client::ControlClient;
 use self::offline::Offline;
+use self::sync::Sync;
 use self::trust::Trust;
 use crate::daemon::config::Config;
 
@@ -80,6 +82,11 @@ enum Command {
     Policy(Policy),
     /// Show what the daemon is doing: policy, verdicts, cache
     Status,
+    /// Show what this node has of its policy repository, or ask it now
+    #[command(subcommand)]
+    Sync(Sync),
+    /// Print the daemon's metrics in Prometheus' text format
+    Metrics,
     /// Read policy and trust material again; a broken one is reported and does not replace the one in force
     Reload,
     /// Show or clear the cache
@@ -201,6 +208,12 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
                 .policy
                 .is_some_and(|policy| !policy.revision.is_empty() && policy.rejected_at == 0);
             Ok(if sound { DONE } else { DENIED })
+        }
+        Command::Sync(Sync::Status) => Ok(sync::show(output, &connect(cli).await?.sync_status().await?)),
+        Command::Sync(Sync::Now) => Ok(sync::show(output, &connect(cli).await?.sync_now().await?)),
+        Command::Metrics => {
+            print!("{}", connect(cli).await?.metrics().await?.text);
+            Ok(DONE)
         }
         Command::Reload => {
             let reloaded = connect(cli).await?.reload().await?;

@@ -525,7 +525,7 @@ fn outcome(outcome: proto::StepOutcome) -> String {
 }
 
 /// Unix seconds as a time for people; 0 is never.
-fn time(seconds: i64) -> String {
+pub(super) fn time(seconds: i64) -> String {
     if seconds == 0 {
         return String::new();
     }

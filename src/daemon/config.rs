@@ -7,17 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use assay_verify::digest::Digest;
-use assay_verify::limits::{DEFAULT_CACHE_SIZE, MAX_POLICY_SIZE};
+use assay_verify::limits::{
+    DEFAULT_CACHE_SIZE, DEFAULT_MAX_POLL_INTERVAL, DEFAULT_POLL_INTERVAL, MAX_FLEET_GRACE, MAX_POLICY_SIZE,
+    MAX_POLL_INTERVAL, MIN_POLL_INTERVAL,
+};
+use assay_verify::policy::Unmatched;
 use assay_verify::query::PluginName;
 use assay_verify::reference::canonical_host;
+use jiff::SignedDuration;
 use serde::Deserialize;
 use thiserror::Error;
 
 use crate::fetch::revocation::{EndpointHost, RevocationConfig};
 use crate::fetch::{Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
 use crate::plugin::PluginConfig;
+use crate::sync::{Channel, Followed, Intervals, ParseChannelError, Profile, RepositoryAddress, WhenExpired};
+use crate::trust::Floor;
 
 /// Where the configuration is read from, unless told.
 pub const DEFAULT_PATH: &str = "/etc/assayd/config.toml";
@@ -42,12 +50,234 @@ pub struct Config {
     pub cache_size: u64,
     /// Where logs go.
     pub log: LogTarget,
+    /// A file for node-exporter's textfile collector, whose name ends in `.prom`.
+    pub metrics_file: Option<PathBuf>,
     /// Registries that need more than their name.
     pub registry: Vec<Registry>,
     /// How revocation endpoints are reached.
     pub revocation: Revocation,
     /// Verification plugins, by the name that signatures ask for.
     pub plugin: BTreeMap<String, Plugin>,
+    /// The policy repository that this node follows, in place of a policy of its own.
+    pub fleet: Option<Fleet>,
+    /// What the policy of a fleet may not relax.
+    pub floor: FloorTable,
+}
+
+/// The policy repository that a node follows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fleet {
+    /// Where it is: `https://`, `http://`, `file://` or `oci://`.
+    pub repository: String,
+    /// The pinned root of its metadata.
+    pub root: PathBuf,
+    /// Which of its channels is for this node.
+    pub channel: ChannelName,
+    /// Certificate authorities to trust for it beside the system's, PEM files.
+    #[serde(default)]
+    pub ca: Vec<PathBuf>,
+    /// Whether it may be asked over plain HTTP.
+    #[serde(default)]
+    pub plain_http: bool,
+    /// What the settings below are where they are not set.
+    #[serde(default)]
+    pub profile: ProfileWord,
+    /// How often it is asked, where its policy does not say.
+    poll_interval: Option<Span>,
+    /// The least that the policy can set.
+    min_poll_interval: Option<Span>,
+    /// The most.
+    max_poll_interval: Option<Span>,
+    /// How long after the expiry of its metadata everything is judged as before.
+    grace: Option<Span>,
+    /// What is done after that.
+    when_expired: Option<WhenExpiredWord>,
+}
+
+/// What a fleet's node is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProfileWord {
+    /// It is always connected: grace 24 h, then nothing is admitted.
+    #[default]
+    Datacenter,
+    /// It may be without a network for long: grace 30 days, then what was admitted before still is.
+    Edge,
+}
+
+impl ProfileWord {
+    fn profile(self) -> Profile {
+        match self {
+            Self::Datacenter => Profile::Datacenter,
+            Self::Edge => Profile::Edge,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum WhenExpiredWord {
+    DenyNew,
+    CachedOnly,
+}
+
+/// Which of a repository's policies is for this node.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ChannelName(pub Channel);
+
+impl TryFrom<String> for ChannelName {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+            .map(Self)
+            .map_err(|error: ParseChannelError| error.to_string())
+    }
+}
+
+/// A duration such as `"60s"` or `"30d"`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Span(Duration);
+
+impl TryFrom<String> for Span {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        // Days are 24 hours here: nothing in a configuration means the day on which clocks are changed.
+        let days = text.strip_suffix('d').and_then(|days| days.trim().parse::<u32>().ok());
+        let read = match days {
+            Some(days) => Some(Duration::from_secs(u64::from(days) * 24 * 3600)),
+            None => text
+                .parse::<SignedDuration>()
+                .ok()
+                .and_then(|read| Duration::try_from(read).ok()),
+        };
+        read.map(Self)
+            .ok_or_else(|| "expected a duration such as \"60s\", \"24h\" or \"30d\"".to_owned())
+    }
+}
+
+impl Fleet {
+    /// How often the repository is asked where its policy does not say, and within which bounds the policy may say it.
+    pub fn intervals(&self) -> Intervals {
+        let or = |span: Option<Span>, otherwise: Duration| span.map_or(otherwise, |span| span.0);
+        Intervals {
+            default: or(self.poll_interval, DEFAULT_POLL_INTERVAL),
+            min: or(self.min_poll_interval, MIN_POLL_INTERVAL),
+            max: or(self.max_poll_interval, DEFAULT_MAX_POLL_INTERVAL),
+        }
+    }
+
+    /// What this node follows.
+    pub fn followed(&self) -> Followed {
+        Followed {
+            repository: self.repository.clone(),
+            channel: self.channel.0.to_string(),
+            grace: self.grace.map_or(self.profile.profile().grace(), |span| span.0),
+            when_expired: match self.when_expired {
+                Some(WhenExpiredWord::DenyNew) => WhenExpired::DenyNew,
+                Some(WhenExpiredWord::CachedOnly) => WhenExpired::CachedOnly,
+                None => self.profile.profile().when_expired(),
+            },
+        }
+    }
+
+    /// Where the repository is.
+    ///
+    /// # Errors
+    ///
+    /// When it is no address, or one of plain HTTP that was not asked for.
+    pub fn address(&self) -> Result<RepositoryAddress, String> {
+        RepositoryAddress::parse(&self.repository, self.plain_http)
+            .map_err(|error| format!("[fleet]: repository: {error}"))
+    }
+
+    /// Reads the pinned root.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub fn read_root(&self) -> Result<Vec<u8>, ConfigError> {
+        read_small(&self.root)
+    }
+
+    /// Reads the certificate authorities.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read.
+    pub fn read_ca(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
+        self.ca.iter().map(read_small).collect()
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.address()?;
+        let Intervals { default, min, max } = self.intervals();
+        let shown = |duration: Duration| format!("{} s", duration.as_secs());
+        if min < MIN_POLL_INTERVAL || max > MAX_POLL_INTERVAL || min > max {
+            return Err(format!(
+                "[fleet]: min_poll_interval is {} and max_poll_interval {}: expected {} to {}, the first not above the second",
+                shown(min),
+                shown(max),
+                shown(MIN_POLL_INTERVAL),
+                shown(MAX_POLL_INTERVAL),
+            ));
+        }
+        if default < min || default > max {
+            return Err(format!(
+                "[fleet]: poll_interval is {}: expected {} to {}",
+                shown(default),
+                shown(min),
+                shown(max)
+            ));
+        }
+        if self.followed().grace > MAX_FLEET_GRACE {
+            return Err(format!(
+                "[fleet]: grace is above {} days",
+                MAX_FLEET_GRACE.as_secs() / (24 * 3600)
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What the policy of a fleet may not relax, as the document says it.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FloorTable {
+    unmatched: Option<UnmatchedWord>,
+    audit: Option<bool>,
+    accept_unverified: Option<bool>,
+    exceptions: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum UnmatchedWord {
+    Admit,
+    Audit,
+    Deny,
+}
+
+impl FloorTable {
+    /// The floor. What is not set is left to the fleet.
+    pub fn floor(self) -> Floor {
+        let default = Floor::default();
+        Floor {
+            unmatched: match self.unmatched {
+                None => default.unmatched,
+                Some(UnmatchedWord::Admit) => Unmatched::Admit,
+                Some(UnmatchedWord::Audit) => Unmatched::Audit,
+                Some(UnmatchedWord::Deny) => Unmatched::Deny,
+            },
+            audit: self.audit.unwrap_or(default.audit),
+            accept_unverified: self.accept_unverified.unwrap_or(default.accept_unverified),
+            exceptions: self.exceptions.unwrap_or(default.exceptions),
+        }
+    }
 }
 
 /// Where logs go.
@@ -182,9 +412,12 @@ impl Default for Config {
             policy: "/etc/assayd/policy.toml".into(),
             cache_size: DEFAULT_CACHE_SIZE,
             log: LogTarget::Auto,
+            metrics_file: None,
             registry: Vec::new(),
             revocation: Revocation::default(),
             plugin: BTreeMap::new(),
+            fleet: None,
+            floor: FloorTable::default(),
         }
     }
 }
@@ -275,6 +508,9 @@ impl Config {
         for (name, plugin) in &config.plugin {
             plugin.read(name).map_err(invalid)?;
         }
+        if let Some(fleet) = &config.fleet {
+            fleet.check().map_err(invalid)?;
+        }
         Ok(config)
     }
 
@@ -307,7 +543,16 @@ impl Config {
             &mut self.policy,
         ];
         let plugins = self.plugin.values_mut().map(|plugin| &mut plugin.path);
-        for path in own.into_iter().chain(registries).chain(plugins) {
+        let metrics = self.metrics_file.iter_mut();
+        let fleet = self.fleet.iter_mut();
+        let fleet = fleet.flat_map(|fleet| fleet.ca.iter_mut().chain([&mut fleet.root]));
+        for path in own
+            .into_iter()
+            .chain(registries)
+            .chain(plugins)
+            .chain(metrics)
+            .chain(fleet)
+        {
             *path = folder.join(&*path);
         }
         self
@@ -319,25 +564,10 @@ impl Config {
     ///
     /// When a file cannot be read.
     pub fn fetch(&self) -> Result<FetchConfig, ConfigError> {
-        let read = |path: &PathBuf| {
-            let read = |error| ConfigError::Read {
-                path: path.clone(),
-                error,
-            };
-            let size = fs::metadata(path).map_err(read)?.len();
-            if size > MAX_POLICY_SIZE as u64 {
-                let message = format!("has {size} bytes, more than {MAX_POLICY_SIZE}");
-                return Err(ConfigError::Invalid {
-                    path: path.clone(),
-                    message,
-                });
-            }
-            fs::read(path).map_err(read)
-        };
         let registries = self.registry.iter().map(|registry| {
             let credentials = match (&registry.username, &registry.password_file) {
                 (Some(username), Some(file)) => {
-                    let secret = String::from_utf8_lossy(&read(file)?)
+                    let secret = String::from_utf8_lossy(&read_small(file)?)
                         .trim_end_matches(['\r', '\n'])
                         .to_owned();
                     Some(Credentials {
@@ -347,7 +577,7 @@ impl Config {
                 }
                 _ => None,
             };
-            let extra_ca = registry.ca.iter().map(read).collect::<Result<_, _>>()?;
+            let extra_ca = registry.ca.iter().map(read_small).collect::<Result<_, _>>()?;
             let config = RegistryConfig {
                 plain_http: registry.plain_http,
                 extra_ca,
@@ -371,6 +601,23 @@ impl Config {
             proxy_hosts: proxy_hosts(std::env::vars()),
         }
     }
+}
+
+/// Reads a file that the configuration names.
+fn read_small(path: &PathBuf) -> Result<Vec<u8>, ConfigError> {
+    let read = |error| ConfigError::Read {
+        path: path.clone(),
+        error,
+    };
+    let size = fs::metadata(path).map_err(read)?.len();
+    if size > MAX_POLICY_SIZE as u64 {
+        let message = format!("has {size} bytes, more than {MAX_POLICY_SIZE}");
+        return Err(ConfigError::Invalid {
+            path: path.clone(),
+            message,
+        });
+    }
+    fs::read(path).map_err(read)
 }
 
 #[cfg(test)]
@@ -419,6 +666,71 @@ mod tests {
                 .map(|host| host.parse().unwrap())
                 .into()
         );
+    }
+
+    const FLEET: &str =
+        "[fleet]\nrepository = \"https://policy.corp.example/assayd\"\nroot = \"root.json\"\nchannel = \"stable\"\n";
+
+    #[test]
+    fn a_profile_says_what_is_not_set() {
+        for (profile, grace, then) in [
+            ("", 24, WhenExpired::DenyNew),
+            ("profile = \"datacenter\"\n", 24, WhenExpired::DenyNew),
+            ("profile = \"edge\"\n", 30 * 24, WhenExpired::CachedOnly),
+            (
+                "profile = \"edge\"\ngrace = \"2d\"\nwhen_expired = \"deny-new\"\n",
+                48,
+                WhenExpired::DenyNew,
+            ),
+        ] {
+            let fleet = parse(&format!("{FLEET}{profile}")).unwrap().fleet.unwrap();
+            let followed = fleet.followed();
+            assert_eq!(followed.grace, Duration::from_secs(grace * 3600), "{profile}");
+            assert_eq!(followed.when_expired, then, "{profile}");
+            let Intervals { default, min, max } = fleet.intervals();
+            assert_eq!([default, min, max].map(|one| one.as_secs()), [60, 5, 3600]);
+        }
+    }
+
+    #[test]
+    fn what_a_fleets_node_cannot_do_is_an_error_that_says_what_it_can() {
+        for (setting, message) in [
+            ("poll_interval = \"1s\"", "poll_interval is 1 s: expected 5 s to 3600 s"),
+            ("min_poll_interval = \"1s\"", "expected 5 s to 86400 s"),
+            ("min_poll_interval = \"2h\"", "the first not above the second"),
+            ("grace = \"400d\"", "grace is above 366 days"),
+            ("grace = \"soon\"", "expected a duration"),
+            ("when_expired = \"admit\"", "unknown variant `admit`"),
+            ("chanel = \"x\"", "unknown field `chanel`"),
+        ] {
+            let error = parse(&format!("{FLEET}{setting}\n")).unwrap_err();
+            assert!(error.contains(message), "{setting}: {error}");
+        }
+        for (from, to, message) in [
+            ("https://", "http://", "plain_http"),
+            (
+                "https://policy.corp.example/assayd",
+                "policy.corp.example",
+                "repository",
+            ),
+            ("stable", "../stable", "is not a channel"),
+        ] {
+            let error = parse(&FLEET.replace(from, to)).unwrap_err();
+            assert!(error.contains(message), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_floor_that_is_not_set_is_left_to_the_fleet() {
+        assert_eq!(parse("").unwrap().floor.floor(), Floor::default());
+        let set = parse("[floor]\nunmatched = \"deny\"\naudit = false\nexceptions = false\n").unwrap();
+        let expected = Floor {
+            unmatched: Unmatched::Deny,
+            audit: false,
+            accept_unverified: true,
+            exceptions: false,
+        };
+        assert_eq!(set.floor.floor(), expected);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! The daemon's life: build, serve, reload, drain.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,9 @@ use crate::admission::respondents::Respondents;
 use crate::cache::answers::{AnswerOptions, AnswerStore};
 use crate::cache::evidence::{EvidenceOptions, EvidenceStore};
 use crate::daemon::config::Config;
+use crate::daemon::fleet::{Follower, watch_standing};
+use crate::daemon::metrics_file::write_metrics;
+use crate::daemon::random::random;
 use crate::daemon::watch::watch as watch_files;
 use crate::fetch::revocation::{self, AnswerMemory};
 use crate::fetch::{Client, ProcessMemory};
@@ -30,7 +32,8 @@ use crate::hooks::control::ControlService;
 use crate::hooks::socket;
 use crate::hooks::verifier::VerifierService;
 use crate::plugin::Plugins;
-use crate::trust::TrustState;
+use crate::sync::{RELEASE_DATE, Status};
+use crate::trust::{FleetPolicy, TrustState};
 
 /// How long refreshing rests after it ended unexpectedly, so that what ends it at once does not fill the journal.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
@@ -56,14 +59,45 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         ..EvidenceOptions::new(&config.state_directory)
     };
     let evidence = EvidenceStore::open(options).context("the thread of the evidence store")?;
-    let trust = Arc::new(TrustState::new(&config.policy, nix::unistd::geteuid().as_raw()));
+    let user = nix::unistd::geteuid().as_raw();
+    let (trust, follower, status) = match &config.fleet {
+        None => (
+            TrustState::new(&config.policy, user),
+            None,
+            Status::new(None, RELEASE_DATE),
+        ),
+        Some(fleet) => {
+            let policy = FleetPolicy {
+                channel: fleet.channel.0.to_string(),
+                floor: config.floor.floor(),
+            };
+            let follower = Follower::open(&config, fleet, &registries)?;
+            let status = Status::new(Some(fleet.followed()), RELEASE_DATE);
+            (
+                TrustState::of_fleet(&config.policy, user, policy),
+                Some(follower),
+                status,
+            )
+        }
+    };
     let (changed, changes) = mpsc::unbounded_channel();
     let respondents = respondents(&config, changed)?;
-    let admission = Admission::new(trust, registries, evidence, respondents, Timestamp::now);
+    let admission = Admission::new(
+        Arc::new(trust),
+        registries,
+        evidence,
+        respondents,
+        Timestamp::now,
+        status,
+    );
     let loading = admission.clone();
-    tokio::task::spawn_blocking(move || loading.reload("start"))
-        .await
-        .context("loading the policy")?;
+    let stored = follower.as_ref().and_then(Follower::files);
+    tokio::task::spawn_blocking(move || match stored {
+        Some(files) => loading.activate(files, "start").is_ok(),
+        None => loading.reload("start"),
+    })
+    .await
+    .context("loading the policy")?;
 
     let users: Arc<[u32]> = config.allowed_users.into();
     let (stop, stopping) = watch::channel(());
@@ -85,6 +119,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut serving = tokio::spawn(async move { tokio::try_join!(verifying, controlling) });
     tokio::spawn(watch_files(admission.clone()));
     tokio::spawn(follow_answers(admission.clone(), changes));
+    tokio::spawn(watch_standing(admission.sync().clone()));
+    if let Some(path) = config.metrics_file {
+        tokio::spawn(write_metrics(path, admission.clone()));
+    }
+    if let Some(follower) = follower {
+        tokio::spawn(follower.follow(admission.clone()));
+    }
+    let judging = admission.clone();
+    tokio::spawn(async move {
+        loop {
+            let again = judging.clone();
+            // It ends by a panic alone: one image must not keep the others from being judged again.
+            let _ = tokio::spawn(async move { again.judge_again().await }).await;
+            warn!("judging again what was admitted ended unexpectedly and is started again");
+        }
+    });
     let revocation = admission.respondents().revocation.clone();
     tokio::spawn(async move {
         loop {
@@ -161,12 +211,6 @@ fn respondents(config: &Config, changed: mpsc::UnboundedSender<QueryId>) -> anyh
         }),
         plugins: Arc::new(plugins),
     })
-}
-
-/// A number in [0, 1), to spread refreshes by. The system seeds every hasher differently.
-fn random() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 11;
-    bits as f64 / (1_u64 << 53) as f64
 }
 
 /// Forgets the verdicts that rest on an answer as soon as there may be a newer one.

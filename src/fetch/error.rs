@@ -203,6 +203,12 @@ pub enum FetchError {
         /// The registry.
         registry: Box<str>,
     },
+    /// The registry was not asked, because only what is on the node counts.
+    #[error("{registry} was not asked, and nothing that is stored here says enough")]
+    NotAsked {
+        /// The registry.
+        registry: Box<str>,
+    },
     /// The registry cannot be asked as it is named or configured.
     #[error("{registry} cannot be asked: {cause}")]
     Unusable {
@@ -250,6 +256,7 @@ impl FetchError {
             | Self::ContentType { .. }
             | Self::Listing { .. }
             | Self::Manifest { .. }
+            | Self::NotAsked { .. }
             | Self::Unusable { .. } => Code::RegistryUnavailable,
             Self::Redirects { .. }
             | Self::TooLarge { .. }

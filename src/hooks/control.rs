@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::verifier::response;
+use super::{metrics, sync};
 use crate::admission::answers::FailingQuery;
 use crate::admission::{Admission, CacheState, Decision, Explanation, Hook, Outcome, Question, Tree, TreeEntry};
 use crate::fetch::FetchError;
@@ -159,6 +160,28 @@ impl Control for ControlService {
         _: Request<proto::CacheStatsRequest>,
     ) -> Result<Response<proto::CacheStatsResponse>, Status> {
         Ok(Response::new(self.cache()))
+    }
+
+    async fn sync_status(
+        &self,
+        _: Request<proto::SyncStatusRequest>,
+    ) -> Result<Response<proto::SyncStatusResponse>, Status> {
+        Ok(Response::new(sync::status(&self.admission, Timestamp::now())))
+    }
+
+    async fn sync_now(&self, _: Request<proto::SyncNowRequest>) -> Result<Response<proto::SyncStatusResponse>, Status> {
+        if self.admission.sync().followed().is_none() {
+            return Err(Status::failed_precondition(
+                "this node has a policy of its own: config.toml has no [fleet]",
+            ));
+        }
+        self.admission.sync().ask_now().await;
+        Ok(Response::new(sync::status(&self.admission, Timestamp::now())))
+    }
+
+    async fn metrics(&self, _: Request<proto::MetricsRequest>) -> Result<Response<proto::MetricsResponse>, Status> {
+        let text = metrics::render(&self.admission, Timestamp::now());
+        Ok(Response::new(proto::MetricsResponse { text }))
     }
 
     async fn clear_cache(

@@ -1,11 +1,13 @@
-//! Reading files that are trusted because of who may write them.
+//! Reading files that are trusted: because of who may write them, or because they were verified.
 //!
-//! A file is opened first and looked at afterwards, so that what was checked is what is read.
+//! A file on disk is opened first and looked at afterwards, so that what was checked is what is read.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
@@ -96,6 +98,120 @@ pub(crate) fn refusal(folder: &Path, file: &Path, user: u32, limit: usize) -> Op
 
 fn is_read_only(path: &Path) -> bool {
     statvfs(path).is_ok_and(|system| system.flags().contains(FsFlags::ST_RDONLY))
+}
+
+/// Where files are read from.
+#[derive(Clone, Debug)]
+pub(super) enum Files {
+    /// The disk.
+    Disk(TrustedFiles),
+    /// A generation of the policy repository.
+    Verified(VerifiedFiles),
+}
+
+impl Files {
+    /// Whether there is anything of this name, readable or not.
+    pub(super) fn is_present(&self, path: &Path) -> bool {
+        match self {
+            Self::Disk(_) => path
+                .symlink_metadata()
+                .map_or_else(|error| error.kind() != io::ErrorKind::NotFound, |_| true),
+            Self::Verified(files) => !matches!(files.read(path, 0), Err(FileError::Missing)),
+        }
+    }
+
+    /// Reads a regular file whole.
+    pub(super) fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
+        match self {
+            Self::Disk(files) => files.read(path, limit),
+            Self::Verified(files) => files.read(path, limit),
+        }
+    }
+
+    /// Checks that a folder is one in which nobody else can put files.
+    pub(super) fn check_folder(&self, path: &Path) -> Result<(), FileError> {
+        match self {
+            Self::Disk(files) => files.check_folder(path),
+            Self::Verified(files) => files.list(path).map(drop),
+        }
+    }
+
+    /// The entries of a folder in the order of their names.
+    pub(super) fn list(&self, path: &Path) -> Result<Vec<PathBuf>, FileError> {
+        match self {
+            Self::Disk(files) => files.list(path),
+            Self::Verified(files) => files.list(path),
+        }
+    }
+
+    /// Reads a file of a folder, through symbolic links that stay inside that folder. Verified files have none.
+    pub(super) fn read_inside(&self, folder: &Path, name: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
+        match self {
+            Self::Disk(files) => files.read_inside(folder, name, limit),
+            Self::Verified(files) => files.read(&folder.join(name), limit),
+        }
+    }
+
+    /// The names in a folder that [`Self::read_inside`] reads.
+    pub(super) fn list_inside(&self, folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+        match self {
+            Self::Disk(files) => files.list_inside(folder),
+            Self::Verified(files) => {
+                let listed = files.list(folder)?;
+                Ok(listed
+                    .iter()
+                    .filter_map(|path| path.file_name().map(PathBuf::from))
+                    .collect())
+            }
+        }
+    }
+}
+
+/// Files whose bytes somebody proved, by their path: relative, with `/` between plain names.
+#[derive(Clone, Debug, Default)]
+pub struct VerifiedFiles(Arc<BTreeMap<String, Arc<[u8]>>>);
+
+impl VerifiedFiles {
+    /// Takes files over from whoever proved them.
+    pub fn new(files: BTreeMap<String, Arc<[u8]>>) -> Self {
+        Self(Arc::new(files))
+    }
+
+    /// A file's content.
+    pub fn get(&self, path: &str) -> Option<&Arc<[u8]>> {
+        self.0.get(path)
+    }
+
+    /// What lies below a folder, with the path from the folder on.
+    fn below<'a>(&'a self, folder: &Path) -> impl Iterator<Item = &'a str> {
+        let prefix = format!("{}/", folder.to_string_lossy());
+        let paths = self.0.keys();
+        paths.filter_map(move |path| path.strip_prefix(&prefix))
+    }
+
+    fn read(&self, path: &Path, limit: usize) -> Result<Vec<u8>, FileError> {
+        // A path that is not UTF-8 is none of these.
+        let content = path.to_str().and_then(|path| self.get(path));
+        match content {
+            Some(content) if content.len() > limit => Err(FileError::TooLarge(limit)),
+            Some(content) => Ok(content.to_vec()),
+            None if self.below(path).next().is_some() => Err(FileError::NotAFile),
+            None => Err(FileError::Missing),
+        }
+    }
+
+    fn list(&self, folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+        let names: BTreeSet<&str> = self
+            .below(folder)
+            .map(|rest| rest.split_once('/').map_or(rest, |(first, _)| first))
+            .collect();
+        match names.len() {
+            0 if folder.to_str().is_some_and(|path| self.get(path).is_some()) => Err(FileError::NotAFolder),
+            0 => Err(FileError::Missing),
+            count if count > MAX_FOLDER_ENTRIES => Err(FileError::TooManyEntries),
+            _ => Ok(names.into_iter().map(|name| folder.join(name)).collect()),
+        }
+    }
 }
 
 /// Reads files that belong to root or to one user.

@@ -2,25 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::deny_list::DenyList;
 use assay_verify::digest::Digest;
 use assay_verify::document::{Diagnostic, Severity};
-use assay_verify::limits::{MAX_LOCAL_REVOCATION_FILE_SIZE, MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE};
+use assay_verify::limits::{
+    MAX_DENY_LIST_SIZE, MAX_LOCAL_REVOCATION_FILE_SIZE, MAX_POLICY_SIZE, MAX_TRUST_STORE_FILE_SIZE,
+};
 use assay_verify::notation::blob_policy::{BlobStatement, BlobTrustPolicy};
 use assay_verify::notation::statement::TrustStoreName;
 use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::{TrustStore, TrustStores};
-use assay_verify::policy::{AuthorityDocument, AuthorityName, AuthoritySource, Policy};
+use assay_verify::policy::{AuthorityDocument, AuthorityName, AuthoritySource, Exceptions, Policy};
 use assay_verify::sigstore::authority::Authority;
 use assay_verify::untrusted::Untrusted;
 use assay_verify::x509::revocation::LocalRevocation;
 
 use super::cosign::{ReadRoot, RootSource};
-use super::files::{FileError, TrustedFiles};
+use super::files::{FileError, Files, TrustedFiles, VerifiedFiles};
+use super::floor::Floor;
+use super::layout::{
+    CHANNELS_FOLDER, DENY_LIST_FILE, EXCEPTIONS_FILE, EXCEPTIONS_FOLDER, POLICY_FILE, REVOCATION_FOLDER,
+};
 use super::snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
 
 /// notation's names for its trust policy, in the order in which it looks for them.
@@ -31,9 +37,6 @@ const BLOB_TRUST_POLICY_FILE: &str = "trustpolicy.blob.json";
 
 /// Where notation keeps trust stores, below its configuration folder.
 const TRUST_STORE_FOLDER: &str = "truststore/x509";
-
-/// Where CRLs and OCSP responses lie that were brought as files, beside the policy.
-const REVOCATION_FOLDER: &str = "revocation";
 
 /// The configuration folder of authorities that assayd's own policy describes, beside that policy.
 const INLINE_FOLDER: &str = "notation";
@@ -47,41 +50,100 @@ pub struct Loaded {
     pub watched: BTreeSet<PathBuf>,
 }
 
-/// Reads the policy at `path` and what it names. Files have to belong to root or to `user`, and nobody else may be able
-/// to write them.
+/// Reads the policy at `path`, what it names, and what lies beside it. Files have to belong to root or to `user`, and nobody
+/// else may be able to write them.
 pub fn load(path: &Path, user: u32, now: Timestamp) -> Loaded {
-    let mut loader = Loader::new(path.parent().unwrap_or(Path::new("")), user, now);
-    let read = loader.read_policy(path);
-    let revocation = loader.read_revocation();
-    let Loader {
-        mut diagnostics,
-        contents,
-        watched,
-        ..
-    } = loader;
-    let refused = diagnostics.iter().any(|one| one.severity == Severity::Error);
-    let outcome = match read {
-        Some((policy, document, authorities)) if !refused => Ok(TrustSnapshot {
-            generation: 1,
-            fingerprint: Digest::sha256(contents.as_bytes()),
-            policy,
-            path: path.to_owned(),
-            document,
-            loaded_at: now,
-            notation: authorities.notation,
-            cosign: authorities.cosign,
-            revocation: Arc::new(revocation),
-            warnings: diagnostics,
-        }),
-        _ => {
-            // Whatever went wrong, a refusal says why.
-            if !refused {
-                diagnostics.push(Diagnostic::error(&shown(path), "the policy cannot be used"));
-            }
-            Err(diagnostics)
-        }
+    let mut loaded = load_policy(path, user, now);
+    let (additions, folders) = load_additions(path, user);
+    loaded.watched.extend(folders);
+    loaded.outcome = match (loaded.outcome, additions) {
+        (Ok(snapshot), Ok(additions)) => Ok(snapshot.with(&additions)),
+        (Ok(snapshot), Err(errors)) => Err([snapshot.warnings, errors].concat()),
+        (Err(diagnostics), additions) => Err([diagnostics, additions.err().unwrap_or_default()].concat()),
     };
-    Loaded { outcome, watched }
+    loaded
+}
+
+/// Reads the policy at `path` and what it names, without this node's own additions.
+pub(super) fn load_policy(path: &Path, user: u32, now: Timestamp) -> Loaded {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let mut loader = Loader::new(Files::Disk(TrustedFiles { user }), base, now);
+    let read = loader.read_policy(path);
+    let revocation = loader.read_revocation(&base.join(REVOCATION_FOLDER));
+    loader.finish(path, read, revocation)
+}
+
+/// Reads a channel of the policy repository from verified files, and holds it against this node's floor. What a node takes is
+/// what this takes: who publishes asks it first.
+///
+/// # Errors
+///
+/// Every error and warning, where one of them is an error.
+pub fn load_fleet(
+    files: &VerifiedFiles,
+    channel: &str,
+    floor: &Floor,
+    now: Timestamp,
+) -> Result<TrustSnapshot, Vec<Diagnostic>> {
+    let base = Path::new(CHANNELS_FOLDER).join(channel);
+    let path = base.join(POLICY_FILE);
+    let mut loader = Loader::new(Files::Verified(files.clone()), &base, now);
+    let read = loader.read_policy(&path);
+    if let Some((policy, ..)) = &read {
+        loader.diagnostics.extend(floor.violations(&shown(&path), policy));
+    }
+    let revocation = loader.read_revocation(Path::new(REVOCATION_FOLDER));
+    let denials = loader.read_deny_list(&Path::new(REVOCATION_FOLDER).join(DENY_LIST_FILE));
+    let exceptions_file = Path::new(EXCEPTIONS_FOLDER).join(EXCEPTIONS_FILE);
+    let mut exceptions = loader.read_exceptions(&exceptions_file);
+    if !floor.exceptions && !exceptions.all().is_empty() {
+        let help = "this node's configuration has [floor] exceptions = false";
+        loader
+            .diagnostics
+            .push(Diagnostic::warning(&shown(&exceptions_file), "its exceptions do not count here").with_help(help));
+        exceptions = Exceptions::default();
+    }
+    let mut snapshot = loader.finish(&path, read, revocation).outcome?;
+    snapshot.denials = Arc::new(denials);
+    snapshot.exceptions = vec![Arc::new(exceptions)];
+    Ok(snapshot)
+}
+
+/// What a node adds to a policy, wherever the policy comes from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Additions {
+    /// Its own deny-list.
+    pub(super) denials: Arc<DenyList>,
+    /// Its own exceptions.
+    pub(super) exceptions: Arc<Exceptions>,
+    /// What is wrong with the exceptions, which then do not count: they only ever admit.
+    pub(super) warnings: Vec<Diagnostic>,
+}
+
+/// Reads what this node adds, from beside the policy at `path`; and which folders it was looked for in.
+pub(super) fn load_additions(path: &Path, user: u32) -> (Result<Additions, Vec<Diagnostic>>, BTreeSet<PathBuf>) {
+    let base = path.parent().unwrap_or(Path::new(""));
+    let folder = base.join(REVOCATION_FOLDER);
+    let loader = |user| Loader::new(Files::Disk(TrustedFiles { user }), base, Timestamp::UNIX_EPOCH);
+    let mut own = loader(user);
+    let denials = Arc::new(own.read_deny_list(&folder.join(DENY_LIST_FILE)));
+    // Whoever may write it lets images in without evidence: root alone, whoever runs the daemon.
+    let mut of_root = loader(0);
+    let exceptions = Arc::new(of_root.read_exceptions(&base.join(EXCEPTIONS_FILE)));
+    let additions = if has_errors(&own.diagnostics) {
+        Err([own.diagnostics, of_root.diagnostics].concat())
+    } else {
+        Ok(Additions {
+            denials,
+            exceptions,
+            warnings: [own.diagnostics, of_root.diagnostics].concat(),
+        })
+    };
+    (additions, BTreeSet::from([base.to_owned(), folder]))
+}
+
+fn has_errors(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|one| one.severity == Severity::Error)
 }
 
 /// Reads the trust policy for files in notation's configuration folder, and what its statement `name` needs; without a
@@ -98,11 +160,12 @@ pub fn load_blob(folder: &Path, name: Option<&str>, user: u32) -> Result<BlobTru
         None => folder.join(".."),
     };
     // A statement about files names no trusted root.
-    let mut loader = Loader::new(&base, user, Timestamp::UNIX_EPOCH);
+    let files = Files::Disk(TrustedFiles { user });
+    let mut loader = Loader::new(files, &base, Timestamp::UNIX_EPOCH);
     let read = loader.read_blob_trust(folder, name);
-    let revocation = loader.read_revocation();
+    let revocation = loader.read_revocation(&base.join(REVOCATION_FOLDER));
     let mut diagnostics = loader.diagnostics;
-    let refused = diagnostics.iter().any(|one| one.severity == Severity::Error);
+    let refused = has_errors(&diagnostics);
     match read {
         Some((statement, stores)) if !refused => Ok(BlobTrust {
             statement,
@@ -142,7 +205,7 @@ enum Links {
 }
 
 pub(super) struct Loader {
-    pub(super) files: TrustedFiles,
+    pub(super) files: Files,
     /// The folder of the policy.
     pub(super) base: PathBuf,
     /// The time by which trusted roots are about to lapse.
@@ -158,9 +221,9 @@ pub(super) struct Loader {
 }
 
 impl Loader {
-    fn new(base: &Path, user: u32, now: Timestamp) -> Self {
+    fn new(files: Files, base: &Path, now: Timestamp) -> Self {
         Self {
-            files: TrustedFiles { user },
+            files,
             base: base.to_owned(),
             now,
             diagnostics: Vec::new(),
@@ -171,6 +234,39 @@ impl Loader {
         }
     }
 
+    /// Makes a snapshot of what was read, unless something is wrong with it.
+    fn finish(self, path: &Path, read: Option<(Policy, String, Authorities)>, revocation: LocalRevocation) -> Loaded {
+        let mut diagnostics = self.diagnostics;
+        let refused = has_errors(&diagnostics);
+        let outcome = match read {
+            Some((policy, document, authorities)) if !refused => Ok(TrustSnapshot {
+                generation: 1,
+                fingerprint: Digest::sha256(self.contents.as_bytes()),
+                policy,
+                path: path.to_owned(),
+                document,
+                loaded_at: self.now,
+                notation: authorities.notation,
+                cosign: authorities.cosign,
+                revocation: Arc::new(revocation),
+                denials: Arc::default(),
+                exceptions: Vec::new(),
+                warnings: diagnostics,
+            }),
+            _ => {
+                // Whatever went wrong, a refusal says why.
+                if !refused {
+                    diagnostics.push(Diagnostic::error(&shown(path), "the policy cannot be used"));
+                }
+                Err(diagnostics)
+            }
+        };
+        Loaded {
+            outcome,
+            watched: self.watched,
+        }
+    }
+
     fn read_blob_trust(&mut self, folder: &Path, name: Option<&str>) -> Option<(BlobStatement, TrustStores)> {
         if let Err(error) = self.files.check_folder(folder) {
             let help = format!("this folder holds {BLOB_TRUST_POLICY_FILE} and truststore/");
@@ -178,10 +274,7 @@ impl Loader {
             return None;
         }
         let path = folder.join(BLOB_TRUST_POLICY_FILE);
-        if path
-            .symlink_metadata()
-            .is_err_and(|error| error.kind() == ErrorKind::NotFound)
-        {
+        if !self.files.is_present(&path) {
             let help = "signatures of files are judged by a trust policy of their own: trust-store-trust-policy.md of the \
                         Notary Project describes it";
             self.diagnostics
@@ -213,7 +306,7 @@ impl Loader {
         } else {
             &base
         };
-        if path.exists()
+        if self.files.is_present(path)
             && let Err(error) = self.files.check_folder(folder)
         {
             self.refuse(folder, &error, None);
@@ -304,7 +397,7 @@ impl Loader {
             self.refuse(folder, &error, Some(help));
             return None;
         }
-        let present = |file: &&&str| folder.join(file).symlink_metadata().is_ok();
+        let present = |file: &&&str| self.files.is_present(&folder.join(file));
         let Some(file) = TRUST_POLICY_FILES.iter().find(present) else {
             let message = "the trust policy is not present";
             let help = format!("authority {name} needs trustpolicy.oci.json or trustpolicy.json in this folder");
@@ -395,20 +488,20 @@ impl Loader {
         }
     }
 
-    /// Reads the folder of revocation data. It need not exist.
-    fn read_revocation(&mut self) -> LocalRevocation {
-        let folder = self.base.join(REVOCATION_FOLDER);
-        self.watched.insert(folder.clone());
-        let paths = match self.files.list(&folder) {
+    /// Reads the CRLs and OCSP responses of a folder. It need not exist.
+    fn read_revocation(&mut self, folder: &Path) -> LocalRevocation {
+        self.watched.insert(folder.to_owned());
+        let paths = match self.files.list(folder) {
             Ok(paths) => paths,
             Err(FileError::Missing) => return LocalRevocation::default(),
             Err(error) => {
-                self.refuse(&folder, &error, None);
+                self.refuse(folder, &error, None);
                 return LocalRevocation::default();
             }
         };
         // One is read when the one before it is taken in, and none once they are too much.
-        let files = paths.into_iter().filter_map(|path| {
+        let lists = paths.into_iter().filter(|path| !path.ends_with(DENY_LIST_FILE));
+        let files = lists.filter_map(|path| {
             let name = path.file_name()?.to_string_lossy().into_owned();
             Some((
                 name,
@@ -418,13 +511,45 @@ impl Loader {
         LocalRevocation::from_files(files).unwrap_or_else(|error| {
             let help = "this folder holds CRLs and OCSP responses, in DER or PEM";
             self.diagnostics
-                .push(Diagnostic::error(&shown(&folder), error.to_string()).with_help(help));
+                .push(Diagnostic::error(&shown(folder), error.to_string()).with_help(help));
             LocalRevocation::default()
         })
     }
 
-    fn read_text(&mut self, path: &Path, what: &str) -> Option<String> {
-        let content = self.read(path, MAX_POLICY_SIZE, what)?;
+    /// Reads a deny-list. The file need not exist; one that is broken is an error, never an empty list.
+    fn read_deny_list(&mut self, path: &Path) -> DenyList {
+        let Some(text) = self.read_optional(path, MAX_DENY_LIST_SIZE) else {
+            return DenyList::default();
+        };
+        let parsed = DenyList::parse(&shown(path), &text);
+        self.diagnostics.extend(parsed.diagnostics);
+        parsed.list.unwrap_or_default()
+    }
+
+    /// Reads exceptions. The file need not exist.
+    fn read_exceptions(&mut self, path: &Path) -> Exceptions {
+        let Some(text) = self.read_optional(path, MAX_POLICY_SIZE) else {
+            return Exceptions::default();
+        };
+        let parsed = Exceptions::parse(&shown(path), &text);
+        self.diagnostics.extend(parsed.diagnostics);
+        parsed.exceptions.unwrap_or_default()
+    }
+
+    /// A text that is not part of the fingerprint: what it says is looked at with every decision, so a change of it ends no
+    /// verdict that it does not touch.
+    fn read_optional(&mut self, path: &Path, limit: usize) -> Option<String> {
+        match self.files.read(path, limit) {
+            Ok(content) => self.text(path, content),
+            Err(FileError::Missing) => None,
+            Err(error) => {
+                self.refuse(path, &error, None);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, path: &Path, content: Vec<u8>) -> Option<String> {
         match String::from_utf8(content) {
             Ok(text) => Some(text),
             Err(error) => {
@@ -436,6 +561,11 @@ impl Loader {
                 None
             }
         }
+    }
+
+    fn read_text(&mut self, path: &Path, what: &str) -> Option<String> {
+        let content = self.read(path, MAX_POLICY_SIZE, what)?;
+        self.text(path, content)
     }
 
     fn read(&mut self, path: &Path, limit: usize, what: &str) -> Option<Vec<u8>> {

@@ -3,6 +3,8 @@
 
 mod cosign;
 mod files;
+mod floor;
+pub mod layout;
 mod load;
 pub(crate) mod shipped;
 mod snapshot;
@@ -10,7 +12,9 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use files::VerifiedFiles;
 pub(crate) use files::refusal;
-pub use load::{Loaded, load, load_blob};
+pub use floor::Floor;
+pub use load::{Loaded, load, load_blob, load_fleet};
 pub use snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
-pub use state::{Rejected, TrustState};
+pub use state::{FleetPolicy, Rejected, TrustState};

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::deny_list::DenyList;
 use assay_verify::digest::Digest;
 use assay_verify::document::Diagnostic;
 use assay_verify::judge::AuthorityTerms;
@@ -13,10 +14,12 @@ use assay_verify::notation::signature::Terms;
 use assay_verify::notation::statement::Level;
 use assay_verify::notation::trust_policy::TrustPolicy;
 use assay_verify::notation::trust_store::TrustStores;
-use assay_verify::policy::{AuthorityName, Policy};
+use assay_verify::policy::{AuthorityName, Exception, Exceptions, Policy};
 use assay_verify::reference::Repository;
 use assay_verify::sigstore::authority::Authority;
 use assay_verify::x509::revocation::LocalRevocation;
+
+use super::load::Additions;
 
 /// A Notary Project authority with its files.
 #[derive(Clone, Debug)]
@@ -62,15 +65,46 @@ pub struct TrustSnapshot {
     pub cosign: BTreeMap<AuthorityName, Arc<Authority>>,
     /// CRLs and OCSP responses from files, for nodes that cannot reach a certificate authority.
     pub revocation: Arc<LocalRevocation>,
+    /// Everything that is denied, by the fleet and by this node. No part of the generation: it is looked at with every
+    /// decision, and a change of it ends no verdict that it does not touch.
+    pub denials: Arc<DenyList>,
+    /// Exceptions of the fleet and of this node. No part of the generation either.
+    pub exceptions: Vec<Arc<Exceptions>>,
     /// What is valid and probably not meant.
     pub warnings: Vec<Diagnostic>,
 }
 
 impl TrustSnapshot {
+    /// The same, with what a node adds.
+    pub(super) fn with(mut self, additions: &Additions) -> Self {
+        if !additions.denials.is_empty() {
+            self.denials = Arc::new(self.denials.union(&additions.denials));
+        }
+        if !additions.exceptions.all().is_empty() {
+            self.exceptions.push(Arc::clone(&additions.exceptions));
+        }
+        self.warnings.extend_from_slice(&additions.warnings);
+        self
+    }
+
+    /// The exception that is active for an image now. One alone counts: two never combine.
+    pub fn exception(&self, repository: &Repository, digest: &Digest, now: Timestamp) -> Option<&Exception> {
+        self.exceptions
+            .iter()
+            .find_map(|exceptions| exceptions.active_for(repository, digest, now))
+    }
+
     /// The revision, for people: the same on every node with the same files. The first 12 hexadecimal digits of the
     /// fingerprint.
     pub fn revision(&self) -> &str {
         self.fingerprint.hex().get(..12).unwrap_or_default()
+    }
+
+    /// The exceptions that are active now.
+    pub fn active_exceptions(&self, now: Timestamp) -> impl Iterator<Item = &Exception> {
+        self.exceptions
+            .iter()
+            .flat_map(move |exceptions| exceptions.active(now))
     }
 
     /// An authority of the type cosign.

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use assay_verify::Timestamp;
 use assay_verify::judge::AuthorityTerms;
 
-use super::{TrustState, load, load_blob};
+use assay_verify::policy::Unmatched;
+
+use super::{FleetPolicy, Floor, TrustState, VerifiedFiles, load, load_blob, load_fleet};
 
 const POLICY: &str = r#"version = 1
 unmatched = "deny"
@@ -434,4 +436,133 @@ fn revocation_data_for_files_lies_beside_the_folder() {
             .any(|error| error.to_string().contains("revocation: error: ")),
         "{errors:?}"
     );
+}
+
+/// What a policy repository has for the channel stable: the same files as [`Node`].
+fn fleet_files(node: &Node, change: impl Fn(&str) -> String) -> VerifiedFiles {
+    let files = [
+        "policy.toml",
+        "notation/truststore/x509/ca/corp/root.pem",
+        "standard/trustpolicy.json",
+        "standard/truststore/x509/ca/e2e/root.pem",
+    ];
+    let read = |name: &str| fs::read_to_string(node.path(name)).unwrap();
+    let named = files.map(|name| {
+        (
+            format!("channels/stable/{name}"),
+            change(&read(name)).into_bytes().into(),
+        )
+    });
+    VerifiedFiles::new(named.into())
+}
+
+fn load_stable(files: &VerifiedFiles, floor: &Floor) -> Result<super::TrustSnapshot, Vec<String>> {
+    load_fleet(files, "stable", floor, Timestamp::UNIX_EPOCH)
+        .map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_channel_means_what_the_same_files_mean_on_disk() {
+    let node = Node::new();
+    let on_disk = node.state().reload(Timestamp::UNIX_EPOCH).unwrap();
+    let files = fleet_files(&node, str::to_owned);
+    let of_fleet = load_stable(&files, &Floor::default()).unwrap();
+    assert_eq!(of_fleet.revision(), on_disk.revision());
+    assert_eq!(of_fleet.path, Path::new("channels/stable/policy.toml"));
+    let other = load_fleet(&files, "canary", &Floor::default(), Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(
+        other[0]
+            .to_string()
+            .contains("channels/canary/policy.toml: error: there is no such file"),
+        "{other:?}"
+    );
+}
+
+#[test]
+fn the_policy_of_a_fleet_names_no_file_of_the_node() {
+    let node = Node::new();
+    for elsewhere in [
+        node.path("standard").display().to_string(),
+        "../stable/standard".to_owned(),
+    ] {
+        let files = fleet_files(&node, |text| {
+            text.replace("config = \"standard\"", &format!("config = \"{elsewhere}\""))
+        });
+        let errors = load_stable(&files, &Floor::default()).unwrap_err();
+        assert!(errors[0].contains("there is no such file"), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_policy_below_the_floor_is_refused_with_every_reason() {
+    let node = Node::new();
+    let floor = Floor {
+        unmatched: Unmatched::Deny,
+        audit: false,
+        accept_unverified: false,
+        exceptions: false,
+    };
+    assert!(load_stable(&fleet_files(&node, str::to_owned), &floor).is_ok());
+    let lax = fleet_files(&node, |text| {
+        text.replace("unmatched = \"deny\"", "unmatched = \"audit\"").replace(
+            "images = [\"**\"]",
+            "images = [\"**\"]\nmode = \"audit\"\naccept_unverified = true",
+        )
+    });
+    let errors = load_stable(&lax, &floor).unwrap_err();
+    for expected in [
+        "unmatched = \"audit\" is below",
+        "mode = \"audit\" is below",
+        "accept_unverified is below",
+    ] {
+        assert!(
+            errors.iter().any(|error| error.contains(expected)),
+            "{expected}: {errors:#?}"
+        );
+    }
+    assert!(load_stable(&lax, &Floor::default()).is_ok());
+}
+
+fn of_fleet(node: &Node) -> TrustState {
+    let fleet = FleetPolicy {
+        channel: "stable".to_owned(),
+        floor: Floor::default(),
+    };
+    TrustState::of_fleet(node.path("policy.toml"), nix::unistd::geteuid().as_raw(), fleet)
+}
+
+#[test]
+fn a_node_of_a_fleet_has_no_policy_before_the_first_generation_whatever_lies_on_its_disk() {
+    let node = Node::new();
+    let state = of_fleet(&node);
+    let rejected = state.reload(Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(
+        rejected.diagnostics[0]
+            .to_string()
+            .contains("no generation of it is on this node yet")
+    );
+    assert!(state.current().is_none());
+
+    let snapshot = state
+        .activate(fleet_files(&node, str::to_owned), Timestamp::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(snapshot.generation, 1);
+    fs::remove_file(node.path("policy.toml")).unwrap();
+    assert_eq!(state.reload(Timestamp::UNIX_EPOCH).unwrap().generation, 1);
+    assert!(state.rejected().is_none());
+}
+
+#[test]
+fn a_generation_that_is_broken_leaves_the_last_one_in_force() {
+    let node = Node::new();
+    let state = of_fleet(&node);
+    state
+        .activate(fleet_files(&node, str::to_owned), Timestamp::UNIX_EPOCH)
+        .unwrap();
+    let broken = fleet_files(&node, |text| text.replace("unmatched", "unmatchd"));
+    let rejected = state.activate(broken, Timestamp::UNIX_EPOCH).unwrap_err();
+    assert!(rejected.diagnostics.iter().any(|one| one.message.contains("unmatchd")));
+    assert_eq!(state.current().unwrap().generation, 1);
+    let changed = fleet_files(&node, |text| text.replace("name = \"all\"", "name = \"every\""));
+    assert_eq!(state.activate(changed, Timestamp::UNIX_EPOCH).unwrap().generation, 2);
 }

@@ -700,6 +700,84 @@ pub struct ClearCacheResponse {
     #[prost(uint64, tag = "2")]
     pub evidence_images: u64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncStatusRequest {}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SyncNowRequest {}
+/// All times are Unix seconds; 0 where there is none.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SyncStatusResponse {
+    /// Empty where this node has a policy of its own; then only trusted_time, denials and exceptions are set.
+    #[prost(string, tag = "1")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub channel: ::prost::alloc::string::String,
+    /// fresh, stale, expired; none where no generation is on this node yet.
+    #[prost(string, tag = "3")]
+    pub staleness: ::prost::alloc::string::String,
+    /// When it becomes stale, when the grace ends, or when it ended.
+    #[prost(int64, tag = "4")]
+    pub changes_at: i64,
+    /// What is done once it has expired: deny-new, cached-only.
+    #[prost(string, tag = "5")]
+    pub when_expired: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "6")]
+    pub roles: ::prost::alloc::vec::Vec<RoleStatus>,
+    /// When the timestamp was signed, as it says itself.
+    #[prost(int64, tag = "7")]
+    pub signed_at: i64,
+    #[prost(int64, tag = "8")]
+    pub last_attempt: i64,
+    #[prost(int64, tag = "9")]
+    pub last_success: i64,
+    #[prost(int64, tag = "10")]
+    pub next_poll: i64,
+    #[prost(uint32, tag = "11")]
+    pub interval_seconds: u32,
+    /// Since when it fails, with what, in a stable word and for people; empty while it does not.
+    #[prost(int64, tag = "12")]
+    pub failing_since: i64,
+    #[prost(string, tag = "13")]
+    pub error_class: ::prost::alloc::string::String,
+    #[prost(string, tag = "14")]
+    pub error: ::prost::alloc::string::String,
+    /// What is wrong with an update that was not taken.
+    #[prost(string, repeated, tag = "15")]
+    pub refused: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Why the state cannot be kept on disk; empty while it can.
+    #[prost(string, tag = "16")]
+    pub degraded: ::prost::alloc::string::String,
+    /// What the clock cannot be before.
+    #[prost(int64, tag = "17")]
+    pub trusted_time: i64,
+    #[prost(uint64, tag = "18")]
+    pub requests: u64,
+    #[prost(uint64, tag = "19")]
+    pub bytes: u64,
+    /// Entries of all deny-lists in force.
+    #[prost(uint64, tag = "20")]
+    pub denials: u64,
+    /// Exceptions that are active now, for people.
+    #[prost(string, repeated, tag = "21")]
+    pub exceptions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The metadata of a role.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RoleStatus {
+    #[prost(string, tag = "1")]
+    pub role: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    #[prost(int64, tag = "3")]
+    pub expires: i64,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetricsRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MetricsResponse {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum StepOutcome {
@@ -951,6 +1029,79 @@ pub mod control_client {
                 .insert(GrpcMethod::new("assayd.v1.Control", "CacheStats"));
             self.inner.unary(req, path, codec).await
         }
+        /// What this node has of the policy repository, how old it is, and what will happen when.
+        pub async fn sync_status(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SyncStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SyncStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/SyncStatus",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("assayd.v1.Control", "SyncStatus"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Asks the policy repository now, and answers when that came to something.
+        pub async fn sync_now(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SyncNowRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SyncStatusResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/SyncNow",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("assayd.v1.Control", "SyncNow"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The metrics in Prometheus' text format.
+        pub async fn metrics(
+            &mut self,
+            request: impl tonic::IntoRequest<super::MetricsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::MetricsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/Metrics",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("assayd.v1.Control", "Metrics"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn clear_cache(
             &mut self,
             request: impl tonic::IntoRequest<super::ClearCacheRequest>,
@@ -1025,6 +1176,27 @@ pub mod control_server {
             tonic::Response<super::CacheStatsResponse>,
             tonic::Status,
         >;
+        /// What this node has of the policy repository, how old it is, and what will happen when.
+        async fn sync_status(
+            &self,
+            request: tonic::Request<super::SyncStatusRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SyncStatusResponse>,
+            tonic::Status,
+        >;
+        /// Asks the policy repository now, and answers when that came to something.
+        async fn sync_now(
+            &self,
+            request: tonic::Request<super::SyncNowRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::SyncStatusResponse>,
+            tonic::Status,
+        >;
+        /// The metrics in Prometheus' text format.
+        async fn metrics(
+            &self,
+            request: tonic::Request<super::MetricsRequest>,
+        ) -> std::result::Result<tonic::Response<super::MetricsResponse>, tonic::Status>;
         async fn clear_cache(
             &self,
             request: tonic::Request<super::ClearCacheRequest>,
@@ -1357,6 +1529,137 @@ pub mod control_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = CacheStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/SyncStatus" => {
+                    #[allow(non_camel_case_types)]
+                    struct SyncStatusSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::UnaryService<super::SyncStatusRequest>
+                    for SyncStatusSvc<T> {
+                        type Response = super::SyncStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SyncStatusRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::sync_status(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SyncStatusSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/SyncNow" => {
+                    #[allow(non_camel_case_types)]
+                    struct SyncNowSvc<T: Control>(pub Arc<T>);
+                    impl<T: Control> tonic::server::UnaryService<super::SyncNowRequest>
+                    for SyncNowSvc<T> {
+                        type Response = super::SyncStatusResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SyncNowRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::sync_now(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SyncNowSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/Metrics" => {
+                    #[allow(non_camel_case_types)]
+                    struct MetricsSvc<T: Control>(pub Arc<T>);
+                    impl<T: Control> tonic::server::UnaryService<super::MetricsRequest>
+                    for MetricsSvc<T> {
+                        type Response = super::MetricsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::MetricsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::metrics(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = MetricsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

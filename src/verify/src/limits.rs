@@ -542,3 +542,20 @@ pub const MAX_EXCEPTIONS: usize = 100;
 
 /// How long a break-glass exception may be active: a day has somebody in charge, and the next can say so again.
 pub const MAX_EXCEPTION_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// The shortest time between two questions to a policy repository. 100,000 nodes ask 20,000 times a second then: more
+/// than that helps nobody, and what is urgent is there in seconds.
+pub const MIN_POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The longest: a deny-list that a node learns of later than this protects little.
+pub const MAX_POLL_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+
+/// How often a policy repository is asked unless somebody says otherwise: a deny-list is on every node in about a minute.
+pub const DEFAULT_POLL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The longest interval that a policy may set unless the node says otherwise.
+pub const DEFAULT_MAX_POLL_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How long a node may be told to go on with expired metadata of a policy repository. An edge site may be without a network
+/// for a season; who needs longer publishes metadata that lives longer.
+pub const MAX_FLEET_GRACE: Duration = Duration::from_secs(366 * 24 * 3600);

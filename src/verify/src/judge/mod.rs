@@ -220,6 +220,11 @@ pub struct RestsOn {
 }
 
 impl RestsOn {
+    /// TEMPORARY
+    pub fn denied_by<'a>(&self, list: &'a crate::deny_list::DenyList) -> Option<&'a crate::deny_list::Entry> {
+        self.digests.iter().find_map(|digest| list.image(digest))
+    }
+
     fn merge(&mut self, other: &Self) {
         self.digests.extend(other.digests.iter().cloned());
         self.certificates.extend(&other.certificates);

@@ -5,10 +5,9 @@ mod tests;
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
 use super::cosign::read::read_one;
 use super::document::AuthorityName;
+use super::duration::read_duration;
 use crate::attestation::{
     AttestationRequirement, Condition, Expression, FieldPath, Format, PredicateType, Scalar, Severity,
 };
@@ -176,18 +175,8 @@ fn read_max_age(report: &mut Report<'_>, table: &Table) -> Option<Option<Duratio
     let Some(node) = table.get("max_age") else {
         return Some(None);
     };
-    let text = report.text("max_age", node)?;
-    let age = text
-        .parse::<SignedDuration>()
-        .ok()
-        .and_then(|age| Duration::try_from(age).ok())
-        .filter(|age| (Duration::from_secs(1)..=MAX_ATTESTATION_AGE).contains(age));
-    if age.is_none() {
-        let days = MAX_ATTESTATION_AGE.as_secs() / (24 * 3600);
-        let help = format!("expected a duration of 1 s to {days} days, such as \"24h\"");
-        report.error_with_help(node.at, format!("max_age cannot be {}", quoted(text)), help);
-    }
-    age.map(Some)
+    let range = Duration::from_secs(1)..=MAX_ATTESTATION_AGE;
+    read_duration(report, "max_age", node, range, "\"24h\"").map(Some)
 }
 
 fn read_text_condition(report: &mut Report<'_>, table: &Table, key: &str) -> Result<Option<TextMatcher>, Reported> {

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-
+use super::duration::read_duration;
 use crate::Timestamp;
 use crate::document::{Report, Table, quoted};
 use crate::limits::{MAX_ANNOTATION_LENGTH, MAX_ATTRIBUTES, MAX_REVOCATION_GRACE};
@@ -71,20 +70,9 @@ fn read_grace(report: &mut Report<'_>, table: &Table) -> Option<Duration> {
     let grace = match table.entry("revocation_grace") {
         None => None,
         Some(entry) => {
-            let text = report.text("revocation_grace", &entry.node)?;
-            let grace = text
-                .parse::<SignedDuration>()
-                .ok()
-                .and_then(|grace| Duration::try_from(grace).ok())
-                .filter(|grace| (Duration::from_secs(1)..=MAX_REVOCATION_GRACE).contains(grace));
-            if grace.is_none() {
-                let message = format!("revocation_grace cannot be {}", quoted(text));
-                let days = MAX_REVOCATION_GRACE.as_secs() / (24 * 3600);
-                let help = format!("expected a duration of 1 s to {days} days, such as \"24h\" or \"90m\"");
-                report.error_with_help(entry.node.at, message, help);
-                return None;
-            }
-            grace.map(|grace| (entry.at, grace))
+            let range = Duration::from_secs(1)..=MAX_REVOCATION_GRACE;
+            let grace = read_duration(report, "revocation_grace", &entry.node, range, "\"24h\" or \"90m\"")?;
+            Some((entry.at, grace))
         }
     };
     match (admit_if_seen, grace) {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -13,12 +14,16 @@ use super::attestations::{self, Named, read_attestations};
 use super::conditions::{self, Conditions};
 use super::cosign::CosignDocument;
 use super::cosign::read::read_cosign;
+use super::duration::read_duration;
 use super::pattern::Pattern;
 use super::reachability::{Unreachable, unreachable};
 use crate::attestation::AttestationRequirement;
 use crate::digest::Digest;
 use crate::document::{Diagnostic, Entry, Node, Place, Report, Table, Value, parse_toml, quoted};
-use crate::limits::{MAX_LIST_LENGTH, MAX_PATTERN_COMPARISONS, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE, MAX_RULES};
+use crate::limits::{
+    MAX_LIST_LENGTH, MAX_PATTERN_COMPARISONS, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE, MAX_POLL_INTERVAL, MAX_RULES,
+    MIN_POLL_INTERVAL,
+};
 use crate::notation::identity::IdentityKinds;
 use crate::notation::statement::Level;
 use crate::notation::trust_policy::{Scopes, Statement, TrustKeys, TrustNodes, read_trust};
@@ -34,6 +39,7 @@ const VERSION: i64 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     unmatched: Unmatched,
+    poll_interval: Option<Duration>,
     rules: Vec<Rule>,
     authorities: BTreeMap<AuthorityName, AuthorityDocument>,
 }
@@ -56,6 +62,17 @@ pub enum Unmatched {
     Audit,
     /// They are denied.
     Deny,
+}
+
+impl Unmatched {
+    /// The word in the document.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admit => "admit",
+            Self::Audit => "audit",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// Whether a rule's denials are carried out.
@@ -167,6 +184,12 @@ impl Policy {
     /// What happens to images that no rule is for.
     pub fn unmatched(&self) -> Unmatched {
         self.unmatched
+    }
+
+    /// How often nodes are to ask the policy repository that this document came from, where it says so. A node has bounds of
+    /// its own.
+    pub fn poll_interval(&self) -> Option<Duration> {
+        self.poll_interval
     }
 
     /// The rules in the order in which they are tried.
@@ -309,7 +332,7 @@ impl FromStr for AuthorityName {
 }
 
 fn read_policy(report: &mut Report<'_>, table: &Table) -> Option<Policy> {
-    report.refuse_unknown(table, &["version", "unmatched", "authority", "rule"]);
+    report.refuse_unknown(table, &["version", "unmatched", "poll_interval", "authority", "rule"]);
     match table.get("version") {
         None => report.error_with_help(0, "version is missing", format!("begin with: version = {VERSION}")),
         Some(node) => match report.integer("version", node) {
@@ -318,9 +341,17 @@ fn read_policy(report: &mut Report<'_>, table: &Table) -> Option<Policy> {
         },
     }
     let unmatched = read_unmatched(report, table);
+    let poll_interval = match table.get("poll_interval") {
+        None => Some(None),
+        Some(node) => {
+            let range = MIN_POLL_INTERVAL..=MAX_POLL_INTERVAL;
+            read_duration(report, "poll_interval", node, range, "\"60s\"").map(Some)
+        }
+    };
     let authorities = read_authorities(report, table);
     let rules = read_rules(report, table, &authorities);
     let unmatched = unmatched?;
+    let poll_interval = poll_interval?;
     // Read with the places of the rules, which a rule itself does not keep.
     let (places, rules): (Vec<usize>, Vec<Option<Rule>>) = rules.into_iter().unzip();
     let rules: Vec<Rule> = rules.into_iter().collect::<Option<_>>()?;
@@ -331,6 +362,7 @@ fn read_policy(report: &mut Report<'_>, table: &Table) -> Option<Policy> {
         .collect();
     Some(Policy {
         unmatched,
+        poll_interval,
         rules,
         authorities,
     })

@@ -12,6 +12,7 @@ pub mod exception;
 pub mod pattern;
 
 mod attestations;
+mod duration;
 mod reachability;
 
 pub use conditions::Conditions;

@@ -1,0 +1,123 @@
+//! What is decided before any evidence is looked at, in the order of precedence.
+//!
+//! ```text
+//! deny-list ─▶ a rule's deny ─▶ clock ─▶ break-glass ─▶ expired trust ─▶ first matching rule ─▶ unmatched
+//! ```
+//!
+//! What denies for certain stands before what admits: neither audit mode nor an exception overrides the deny-list or a
+//! rule's `deny`.
+
+use assay_verify::Timestamp;
+use assay_verify::code::Code;
+use assay_verify::policy::{self, DenyReason, Mode, Rule, Unmatched};
+
+use super::question::Question;
+use super::verdict::{Denial, Ground, Outcome, Verdict};
+use crate::sync::{Standing, WhenExpired};
+use crate::trust::TrustSnapshot;
+
+/// What is known of a question without evidence.
+pub(super) enum BeforeEvidence<'a> {
+    /// The verdict.
+    Decided(Verdict),
+    /// Evidence decides.
+    Evidence(&'a Rule, Reach),
+}
+
+/// Where evidence may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// From the store or a registry.
+    Anywhere,
+    /// From the store alone: the trust has expired.
+    Stored {
+        /// When it did.
+        expired: Timestamp,
+    },
+}
+
+/// Decides what needs no evidence.
+pub(super) fn decide<'a>(
+    snapshot: &'a TrustSnapshot,
+    standing: Standing,
+    question: &Question,
+    now: Timestamp,
+) -> BeforeEvidence<'a> {
+    let (repository, digest) = (&question.repository, &question.descriptor.digest);
+    let decided = |rule: Option<&Rule>, outcome| BeforeEvidence::Decided(verdict(snapshot, rule, outcome));
+    if let Some(entry) = snapshot.denials.image(digest) {
+        return decided(None, Outcome::Deny(Denial::new(Code::DeniedByList, entry.to_string())));
+    }
+    let decision = snapshot.policy.decide(repository, digest);
+    let (rule, mode) = match decision {
+        policy::Decision::Deny {
+            rule,
+            reason: reason @ DenyReason::Stated(_),
+        } => {
+            return decided(
+                Some(rule),
+                Outcome::Deny(Denial::new(Code::DeniedByRule, reason.to_string())),
+            );
+        }
+        policy::Decision::Deny { rule, .. }
+        | policy::Decision::AdmitDigest { rule }
+        | policy::Decision::Require { rule, .. } => (Some(rule), rule.mode()),
+        policy::Decision::Unmatched(Unmatched::Audit) => (None, Mode::Audit),
+        policy::Decision::Unmatched(Unmatched::Admit | Unmatched::Deny) => (None, Mode::Enforce),
+    };
+    if let Standing::ClockBehind { known } = standing {
+        let reason = format!(
+            "the clock of this node says {}, and {} has passed",
+            second(now),
+            second(known)
+        );
+        return decided(rule, Denial::new(Code::ClockUnsynchronised, reason).under(mode));
+    }
+    if let Some(exception) = snapshot.exception(repository, digest, now) {
+        return decided(rule, Outcome::Admit(Ground::Exception(exception.to_string().into())));
+    }
+    let reach = match standing {
+        Standing::Sound | Standing::ClockBehind { .. } => Reach::Anywhere,
+        Standing::Expired {
+            since,
+            then: WhenExpired::DenyNew,
+        } => return decided(rule, expired(since).under(mode)),
+        Standing::Expired {
+            since,
+            then: WhenExpired::CachedOnly,
+        } => Reach::Stored { expired: since },
+    };
+    let outcome = match (decision, reach) {
+        (policy::Decision::Require { rule, .. }, reach) => return BeforeEvidence::Evidence(rule, reach),
+        (policy::Decision::AdmitDigest { .. }, _) => Outcome::Admit(Ground::ListedDigest),
+        (policy::Decision::Deny { reason, .. }, _) => Denial::new(Code::DeniedByRule, reason.to_string()).under(mode),
+        (policy::Decision::Unmatched(_), Reach::Stored { expired: since }) => expired(since).under(mode),
+        (policy::Decision::Unmatched(unmatched), Reach::Anywhere) => {
+            Outcome::unmatched(unmatched, &repository.to_string())
+        }
+    };
+    decided(rule, outcome)
+}
+
+/// The denial of what would need trust that has expired.
+pub(super) fn expired(since: Timestamp) -> Denial {
+    let reason = format!(
+        "the policy repository's word and its grace expired at {}: assayctl sync status says why",
+        second(since)
+    );
+    Denial::new(Code::TrustStale, reason)
+}
+
+/// A verdict under a snapshot.
+pub(super) fn verdict(snapshot: &TrustSnapshot, rule: Option<&Rule>, outcome: Outcome) -> Verdict {
+    Verdict {
+        outcome,
+        rule: rule.map(|rule| rule.name().into()),
+        revision: Some(snapshot.revision().into()),
+    }
+}
+
+/// For people: whole seconds.
+fn second(at: Timestamp) -> Timestamp {
+    at.round(jiff::Unit::Second).unwrap_or(at)
+}

@@ -1,0 +1,103 @@
+//! Images that were admitted and are judged again, because what they were admitted under has changed.
+//!
+//! They are judged from stored evidence, without the network: a new policy must not make a thousand nodes ask a registry at
+//! once. What cannot be decided so is decided when it is asked for next.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use assay_verify::code::Code;
+use assay_verify::digest::Digest;
+use assay_verify::limits::MAX_CACHED_VERDICTS;
+use assay_verify::reference::Repository;
+use tokio::sync::Notify;
+
+use super::events;
+use super::pipeline::Admission;
+use super::question::Question;
+use super::verdict::Verdict;
+use crate::cache::verdicts::VerdictKey;
+
+/// What was admitted and is no longer sure, and what is known to be denied now.
+#[derive(Debug, Default)]
+pub(super) struct Withdrawals {
+    state: Mutex<State>,
+    /// There is something to judge.
+    added: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// To be judged again, at most [`MAX_CACHED_VERDICTS`].
+    waiting: VecDeque<Question>,
+    /// Admitted once, denied now. At most [`MAX_CACHED_VERDICTS`].
+    withdrawn: BTreeMap<(Repository, Digest), Code>,
+}
+
+impl Withdrawals {
+    /// Has images judged again.
+    pub(super) fn add(&self, keys: impl Iterator<Item = VerdictKey>) {
+        let mut state = self.lock();
+        for key in keys {
+            if state.waiting.len() == MAX_CACHED_VERDICTS {
+                state.waiting.pop_front();
+            }
+            state.waiting.push_back(Question {
+                repository: key.repository,
+                descriptor: key.descriptor,
+                hook: key.hook,
+            });
+        }
+        drop(state);
+        self.added.notify_one();
+    }
+
+    /// How many images that were admitted are known to be denied now.
+    fn count(&self) -> usize {
+        self.lock().withdrawn.len()
+    }
+
+    /// Remembers what became of an image. True where it was not known to be denied.
+    fn found(&self, question: &Question, verdict: &Verdict) -> bool {
+        let image = (question.repository.clone(), question.descriptor.digest.clone());
+        let mut state = self.lock();
+        match verdict.outcome.denial().filter(|denial| !denial.code.is_inconclusive()) {
+            Some(_) if state.withdrawn.len() >= MAX_CACHED_VERDICTS => false,
+            Some(denial) => state.withdrawn.insert(image, denial.code) != Some(denial.code),
+            None => {
+                state.withdrawn.remove(&image);
+                false
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Admission {
+    /// Judges again what was admitted under another policy or deny-list, for as long as the daemon runs, and says of what
+    /// would be denied now that it would.
+    pub async fn judge_again(&self) {
+        let withdrawals = &self.inner.withdrawals;
+        loop {
+            let next = withdrawals.lock().waiting.pop_front();
+            let Some(question) = next else {
+                withdrawals.added.notified().await;
+                continue;
+            };
+            let verdict = self.judge_stored(&question).await.verdict;
+            if withdrawals.found(&question, &verdict)
+                && let Some(denial) = verdict.outcome.denial()
+            {
+                events::withdrawn(&question.repository, &question.descriptor.digest, &verdict, denial);
+            }
+        }
+    }
+
+    /// How many images that were admitted would be denied now, as far as that is known.
+    pub fn withdrawn(&self) -> usize {
+        self.inner.withdrawals.count()
+    }
+}
