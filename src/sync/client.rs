@@ -152,7 +152,8 @@ impl Client {
         trusted_time(self.floor.signed_at())
     }
 
-    /// Reads the repository, and verifies what is newer. Nothing of it is stored but new roots. `now` is the local clock's.
+    /// Reads the repository, and verifies what is newer. Nothing of it is stored but new roots; with one, also
+    /// [`Client::current`] is another, which says until when that counts. `now` is the local clock's.
     ///
     /// # Errors
     ///
@@ -190,7 +191,8 @@ impl Client {
         });
         if let Err(error) = save.await {
             self.keep(&generation);
-            self.degraded = Some(error.clone());
+            // It may be in place and not be on the disk: the next refresh writes what is in memory.
+            self.saved(Err(error.clone()));
             return Err(error.into());
         }
         // Whatever fails from here on, the next start reads the new generation.

@@ -1,6 +1,8 @@
 //! What an attacker between repository and node, or with some of its keys, can serve. None of it gets anywhere: the
 //! generation stays, in memory and on disk, and the next honest refresh succeeds.
 
+use std::sync::Mutex;
+
 use assay_verify::limits::MAX_FLEET_FILE_SIZE;
 use assayd::sync::Refreshed;
 use serde_json::{Value, json};
@@ -643,4 +645,103 @@ async fn an_update_that_was_refused_is_not_read_again() {
         lab.client.commit(*candidate).await.unwrap();
         lab.finds_nothing_new().await;
     }
+}
+
+/// Numbers that look random, and are the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: usize) -> usize {
+        // Knuth's MMIX generator.
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % bound
+    }
+}
+
+/// Replaces something in a document by something else.
+fn distort(document: &mut Value, numbers: &mut Numbers) {
+    let children = match document {
+        Value::Object(map) => map.len(),
+        Value::Array(items) => items.len(),
+        _ => 0,
+    };
+    if children > 0 && numbers.below(8) > 0 {
+        let chosen = numbers.below(children);
+        match document {
+            Value::Object(map) if numbers.below(8) == 0 => {
+                let key = map.keys().nth(chosen).unwrap().clone();
+                let value = map.remove(&key).unwrap();
+                if numbers.below(2) == 0 {
+                    map.insert("\u{202e}/../".to_owned() + &key, value);
+                }
+            }
+            Value::Object(map) => distort(map.values_mut().nth(chosen).unwrap(), numbers),
+            Value::Array(items) if numbers.below(8) == 0 => items.push(items[chosen].clone()),
+            Value::Array(items) => distort(&mut items[chosen], numbers),
+            _ => {}
+        }
+        return;
+    }
+    let nested = (0..100).fold(json!([]), |inner, _| json!([inner]));
+    let values = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(""),
+        json!("\u{0}\u{feff}"),
+        json!("x".repeat(5000)),
+        json!("9999-12-31T23:59:59Z"),
+        json!("-009999-01-01T00:00:00Z"),
+        json!({}),
+        json!([]),
+        json!([[], {}, "", 0]),
+        nested,
+        json!({ "": { "": "" } }),
+    ];
+    *document = values[numbers.below(values.len())].clone();
+}
+
+/// Whoever has all the keys can sign nonsense. It is refused, or it is taken over and read again as it is; nothing panics.
+#[tokio::test]
+async fn whatever_is_signed_it_is_taken_whole_or_not_at_all() {
+    let (mut refused, mut taken) = (0, 0);
+    for round in 0..200 {
+        let mut lab = Lab::new(Way::Folder).await;
+        let numbers = Mutex::new(Numbers(round));
+        let role = [ROOT, TIMESTAMP, SNAPSHOT, TARGETS, REVOCATIONS][usize::try_from(round).unwrap() % 5];
+        lab.repository.before_signing = Some(Box::new(move |of, document| {
+            if of == role {
+                distort(document, &mut numbers.lock().unwrap());
+            }
+        }));
+        lab.repository.rotate(|_| ());
+        lab.repository.update("2");
+        lab.upload();
+        match lab.refresh().await {
+            Ok(Refreshed::Candidate(candidate)) => {
+                let generation = lab.client.commit(*candidate).await.unwrap();
+                lab.restart();
+                assert_eq!(lab.client.damage(), [], "{round}");
+                let current = lab.client.current().unwrap();
+                assert_eq!(current.versions(), generation.versions());
+                assert_eq!(current.files(), generation.files());
+                taken += 1;
+            }
+            Ok(Refreshed::Unchanged) => taken += 1,
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                lab.restart();
+                let current = lab.client.current().unwrap();
+                assert_eq!(content(current, "channels/stable/policy.toml"), "policy 1");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 100 && taken > 2, "{refused} {taken}");
 }

@@ -422,6 +422,34 @@ async fn a_disk_that_may_only_be_read_serves_what_is_on_it() {
     drop(lab);
 }
 
+/// A disk is as it should be again once what is in memory is on it, whatever could not be written meanwhile.
+#[tokio::test]
+async fn an_update_that_was_withdrawn_leaves_no_trouble_behind() {
+    let mut failures = 0;
+    for passes in 0..30 {
+        let mut lab = Lab::new(Way::Folder).await;
+        let first = lab.repository.files.clone();
+        lab.repository.update("2");
+        lab.upload();
+        let (intercept, _) = failing(passes, false);
+        lab.client = opened(&lab, intercept);
+        let survives = lab.client.current().is_some();
+        let Refreshed::Candidate(candidate) = lab.refresh().await.unwrap() else {
+            panic!("nothing new");
+        };
+        if lab.client.commit(*candidate).await.is_ok() || !survives {
+            continue;
+        }
+        failures += 1;
+        assert!(lab.client.degraded().is_some());
+        lab.serve(&first);
+        lab.finds_nothing_new().await;
+        assert_eq!(lab.client.degraded(), None);
+        assert_eq!(after_restart(&lab).as_deref(), Some("policy 1"), "{passes}");
+    }
+    assert!(failures > 5, "{failures}");
+}
+
 #[tokio::test]
 async fn a_folder_that_cannot_be_made_is_said_and_not_fatal() {
     let mut lab = Lab::fresh(Way::Folder).await;
