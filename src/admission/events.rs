@@ -103,13 +103,16 @@ fn microseconds(duration: Duration) -> u64 {
 pub(super) fn reloaded(trust: &TrustState, outcome: &Result<Arc<TrustSnapshot>, Arc<Rejected>>, why: &str) {
     let current = trust.current();
     let revision = current.as_ref().map_or("none", |snapshot| snapshot.revision());
-    let path = trust.path().display();
+    let source = match trust.fleet() {
+        Some(fleet) => format!("channel {} of the policy repository", fleet.channel),
+        None => trust.path().display().to_string(),
+    };
     let rejected = match outcome {
         Ok(snapshot) => {
             info!(
                 message_id = POLICY_LOADED,
                 assay_policy = revision,
-                "policy {revision} is in force: {path} ({why})"
+                "policy {revision} is in force: {source} ({why})"
             );
             for warning in &snapshot.warnings {
                 warn!(
@@ -138,6 +141,6 @@ pub(super) fn reloaded(trust: &TrustState, outcome: &Result<Arc<TrustSnapshot>, 
     error!(
         message_id = POLICY_REFUSED,
         assay_policy = revision,
-        "{path} is refused; {consequence} ({why})"
+        "{source} is refused; {consequence} ({why})"
     );
 }

@@ -204,6 +204,25 @@ impl Admission {
         }
     }
 
+    /// The same for what was admitted under another policy or deny-list: an admit is remembered, so that the next asker waits for
+    /// nobody.
+    pub(super) async fn judge_anew(&self, question: &Question) -> Arc<Verdict> {
+        let now = (self.inner.clock)();
+        let Some(snapshot) = self.inner.trust.current() else {
+            return Arc::new(no_policy(&self.inner.trust));
+        };
+        match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
+            BeforeEvidence::Decided(verdict) => Arc::new(verdict),
+            BeforeEvidence::Evidence(rule, _) => {
+                let evaluation = evaluate::from_stored(&self.inner, &snapshot, rule, question, now).await;
+                if !evaluation.explanation.verdict.outcome.admits() {
+                    return Arc::new(evaluation.explanation.verdict);
+                }
+                self.land(&key(question, &snapshot), evaluation, now).0
+            }
+        }
+    }
+
     /// Everything that hangs on an image, with who signed it. It decides nothing.
     pub async fn tree(&self, question: &Question) -> Tree {
         let now = (self.inner.clock)();
@@ -349,12 +368,7 @@ impl Admission {
                 BeforeEvidence::Decided(verdict) => return (Arc::new(verdict), CacheState::NotNeeded),
                 BeforeEvidence::Evidence(rule, reach) => (rule, reach),
             };
-            let key = VerdictKey {
-                repository: question.repository.clone(),
-                descriptor: question.descriptor.clone(),
-                hook: question.hook,
-                generation: snapshot.generation,
-            };
+            let key = key(question, &snapshot);
             // A flight that landed after the deny-list changed may have brought a verdict home that it touches.
             let remembered = self.inner.verdicts.get(&key, now);
             if let Some(hit) = remembered.filter(|hit| self.holds(&snapshot, question, &hit.value)) {
@@ -467,6 +481,15 @@ impl Admission {
             self.inner.verdicts.insert(key.clone(), verdict.clone(), interval);
         }
         (verdict, cache)
+    }
+}
+
+fn key(question: &Question, snapshot: &TrustSnapshot) -> VerdictKey {
+    VerdictKey {
+        repository: question.repository.clone(),
+        descriptor: question.descriptor.clone(),
+        hook: question.hook,
+        generation: snapshot.generation,
     }
 }
 

@@ -87,7 +87,7 @@ impl Admission {
                 withdrawals.added.notified().await;
                 continue;
             };
-            let verdict = self.judge_stored(&question).await.verdict;
+            let verdict = self.judge_anew(&question).await;
             if withdrawals.found(&question, &verdict)
                 && let Some(denial) = verdict.outcome.denial()
             {
