@@ -104,9 +104,9 @@ pub async fn judge(
     let mut answers = Answers::default();
     let verify = |answers: &Answers| {
         let circumstances = Circumstances {
-            now,
             answers,
             local: &trust.revocation,
+            ..Circumstances::at(now)
         };
         signature::verify_blob(opened, &asks, &circumstances)
     };

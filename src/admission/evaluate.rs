@@ -603,9 +603,9 @@ impl Arguments {
 
     fn circumstances<'a>(&'a self, answers: &'a Answers) -> Circumstances<'a> {
         Circumstances {
-            now: self.now,
             answers,
             local: &self.snapshot.revocation,
+            ..Circumstances::at(self.now)
         }
     }
 

@@ -10,11 +10,10 @@ use assay_verify::judge::{self, AuthorityTerms, GrantedBy, Judgement, Requiremen
 use assay_verify::limits::GATHER_DEADLINE;
 use assay_verify::notation::steps;
 use assay_verify::policy::{AuthorityName, Conditions, Effect, Rule};
-use assay_verify::query::Answers;
 use assay_verify::reference::Repository;
 use assay_verify::sigstore::material::Material;
 use assay_verify::sigstore::report::{self, Claims};
-use assay_verify::sigstore::signature::{self, Artifact, Asked, Purpose};
+use assay_verify::sigstore::signature::{self, Artifact, Asked, Origin, Purpose};
 use assay_verify::untrusted::Untrusted;
 
 use super::pipeline::Inner;
@@ -132,7 +131,7 @@ pub fn describe(
     for name in snapshot.policy.authorities().keys() {
         match (snapshot.terms(name, &question.repository), &opened) {
             (AuthorityTerms::Cosign { authority }, Some(material)) => {
-                entry.judge_cosign(name, authority, material, signature.bundle(), question, now);
+                entry.judge_cosign(name, authority, material, &Origin::of(signature), question, now);
             }
             (terms @ AuthorityTerms::Notation { .. }, None) => {
                 entry.judge_notation(name, terms, signature, snapshot, question, now);
@@ -167,7 +166,7 @@ impl TreeEntry {
         name: &AuthorityName,
         authority: &assay_verify::sigstore::authority::Authority,
         material: &Material,
-        bundle: Option<&[u8]>,
+        origin: &Origin<'_>,
         question: &Question,
         now: Timestamp,
     ) {
@@ -177,7 +176,7 @@ impl TreeEntry {
             purpose: Purpose::Any,
             conditions: &Conditions::default(),
         };
-        match signature::verify(material, bundle, &asked, now) {
+        match signature::verify(material, origin, &asked, &Circumstances::at(now)) {
             Ok(judged) => {
                 let verified = judged.verified;
                 let witnesses = verified.log_entries().iter().chain(verified.timestamps());
@@ -213,9 +212,8 @@ impl TreeEntry {
             attestations: &[],
         };
         let circumstances = Circumstances {
-            now,
-            answers: &Answers::default(),
             local: &snapshot.revocation,
+            ..Circumstances::at(now)
         };
         match judge::judge(std::slice::from_ref(signature), &subject, &requirement, &circumstances) {
             Judgement::Admit(permit) => {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use assay_verify::Timestamp;
 use assay_verify::attestation::PredicateType;
+use assay_verify::circumstances::Circumstances;
 use assay_verify::crypto::Hash;
 use assay_verify::digest::Digest;
 use assay_verify::limits::{MAX_ATTESTATION_SIZE, MAX_KEY_SIZE};
@@ -17,7 +18,7 @@ use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
 use assay_verify::sigstore::identity::{AnchoredRegex, IdentityMatcher, TextMatcher};
 use assay_verify::sigstore::key::VerificationKey;
 use assay_verify::sigstore::second_opinion::SecondOpinion;
-use assay_verify::sigstore::signature::{self, Artifact, Asked, FileDigest, Judged, Purpose, Rejected, Signed};
+use assay_verify::sigstore::signature::{self, Artifact, Asked, FileDigest, Judged, Origin, Purpose, Rejected, Signed};
 use assay_verify::sigstore::trusted_root::TrustedRoot;
 use assay_verify::sigstore::{bundle, report};
 use assay_verify::untrusted::Untrusted;
@@ -345,7 +346,13 @@ fn judge(
         step: signature::Step::Format,
         failure: error.into(),
     });
-    let result = parsed.and_then(|material| signature::verify(&material, Some(json.as_bytes()), &asked, now));
+    let digest = Digest::sha256(json.as_bytes());
+    let origin = Origin {
+        manifest: None,
+        blob: Some(&digest),
+        bundle: Some(json.as_bytes()),
+    };
+    let result = parsed.and_then(|material| signature::verify(&material, &origin, &asked, &Circumstances::at(now)));
     render(output, &result, file);
     Ok(match result {
         Ok(_) => DONE,

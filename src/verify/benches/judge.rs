@@ -24,12 +24,11 @@ use std::sync::Arc;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::crypto::EnvelopeAlgorithm;
 use assay_verify::evidence::Signature;
-use assay_verify::judge::{Judgement, Requirement, Subject, judge};
+use assay_verify::judge::{Finding, Judgement, Requirement, Subject, judge};
 use assay_verify::notation::statement::TrustStoreKind;
 use assay_verify::notation::trust_store::TrustStore;
 use assay_verify::policy::Conditions;
 use assay_verify::query::{Answered, Answers, Query};
-use assay_verify::x509::revocation::LocalRevocation;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -74,7 +73,7 @@ fn measure(
     answers: &Answers,
     certificates: usize,
 ) {
-    let (evidence, descriptor, local) = ([signature], image(), LocalRevocation::default());
+    let (evidence, descriptor) = ([signature], image());
     let repository = "registry.example/app".parse().unwrap();
     let subject = Subject {
         repository: &repository,
@@ -89,14 +88,17 @@ fn measure(
         conditions: &Conditions::default(),
     };
     let circumstances = Circumstances {
-        now: now(),
         answers,
-        local: &local,
+        ..Circumstances::at(now())
     };
     let Judgement::Admit(permit) = judge(&evidence, &subject, &requirement, &circumstances) else {
         panic!("{name} is not admitted");
     };
-    assert_eq!(permit.rests_on().certificates.len(), certificates, "{name}");
+    let Finding::Signatures(judged) = &permit.reports()[0].finding else {
+        panic!("{name} is a signature of notation");
+    };
+    let verified = judged[0].result.as_ref().unwrap();
+    assert_eq!(verified.certificates().count(), certificates, "{name}");
     for (lacking, _) in answers.iter() {
         let mut others = Answers::default();
         let kept = answers.iter().filter(|(query, _)| *query != lacking);

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::circumstances::Circumstances;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::evidence::{Signature, SignatureManifest};
@@ -16,7 +17,7 @@ use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
 use assay_verify::sigstore::identity::{IdentityMatcher, TextMatcher};
 use assay_verify::sigstore::key::VerificationKey;
 use assay_verify::sigstore::second_opinion::SecondOpinion;
-use assay_verify::sigstore::signature::{Artifact, Asked, Purpose, open, verify};
+use assay_verify::sigstore::signature::{Artifact, Asked, Origin, Purpose, open, verify};
 use assay_verify::sigstore::trusted_root::TrustedRoot;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -108,7 +109,8 @@ fn judgements(criterion: &mut Criterion) {
             purpose: Purpose::ImageSignature,
             conditions: &conditions,
         };
-        let judge = || verify(&open(&signature)?, signature.bundle(), &asked, now);
+        let circumstances = Circumstances::at(now);
+        let judge = || verify(&open(&signature)?, &Origin::of(&signature), &asked, &circumstances);
         let judged = judge().unwrap_or_else(|rejected| panic!("{layout}: {}", rejected.failure));
         assert_eq!(judged.verified.is_agreed(), second, "{layout}");
         let name = if second { " and second opinion" } else { "" };

@@ -3,10 +3,11 @@
 use std::sync::LazyLock;
 
 use crate::Timestamp;
+use crate::deny_list::DenyList;
 use crate::query::Answers;
 use crate::x509::revocation::LocalRevocation;
 
-/// The time, and what the world has told. Arguments of a judgement, so that it can be repeated.
+/// The time, what the world has told, and what counts no longer. Arguments of a judgement, so that it can be repeated.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances<'a> {
     /// The time.
@@ -15,16 +16,19 @@ pub struct Circumstances<'a> {
     pub answers: &'a Answers,
     /// Revocation data from files.
     pub local: &'a LocalRevocation,
+    /// What counts no longer.
+    pub denied: &'a DenyList,
 }
 
 impl Circumstances<'static> {
-    /// A time at which nobody was asked anything.
+    /// A time at which nobody was asked anything and nothing is denied.
     pub fn at(now: Timestamp) -> Self {
-        static NOTHING: LazyLock<(Answers, LocalRevocation)> = LazyLock::new(Default::default);
+        static NOTHING: LazyLock<(Answers, LocalRevocation, DenyList)> = LazyLock::new(Default::default);
         Self {
             now,
             answers: &NOTHING.0,
             local: &NOTHING.1,
+            denied: &NOTHING.2,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What a deny-list may know of a signer.
 
+use std::fmt;
 use std::sync::Arc;
 
 use der::Decode as _;
@@ -7,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use x509_cert::name::Name as X509Name;
 
 use crate::Timestamp;
-use crate::digest::Digest;
+use crate::digest::{Digest, hex};
 use crate::x509::certificate::Certificate;
 use crate::x509::loose_name::LooseAttribute;
 
@@ -15,8 +16,14 @@ use crate::x509::loose_name::LooseAttribute;
 ///
 /// What has a digest is named by it, everything else by the digest of its text. Nobody finds a second text to a half of that
 /// length; and whoever did would be denied more, not less.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Name([u8; 16]);
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({})", hex(&self.0))
+    }
+}
 
 impl Name {
     pub(super) fn of_digest(digest: &Digest) -> Self {
@@ -40,6 +47,20 @@ impl Name {
         let serial = serial.get(start..).unwrap_or_default();
         let attributes = issuer.iter().map(|attribute| attribute.as_str().as_bytes());
         Self::of_parts("serial number", std::iter::once(serial).chain(attributes))
+    }
+
+    /// A certificate by its fingerprint, its key and its serial number.
+    fn of_certificate(certificate: &Certificate) -> impl Iterator<Item = Self> {
+        let key = Sha256::digest(certificate.subject_public_key_info_der());
+        // What does not parse is the subject of no certificate that does: nobody can have issued this one.
+        let issuer = X509Name::from_der(certificate.issuer_der()).ok();
+        let serial_number = issuer.map(|issuer| {
+            let issuer = LooseAttribute::of_name(&issuer).collect();
+            Self::of_serial_number(issuer, certificate.serial_number())
+        });
+        let digests = [*certificate.fingerprint().as_bytes(), key.into()];
+        let digests = digests.map(|digest| Self::of_sha256(&digest));
+        digests.into_iter().chain(serial_number)
     }
 
     /// An attribute of a signer's subject.
@@ -82,52 +103,42 @@ pub struct Made {
     pub by: Timestamp,
 }
 
-/// Who signs.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Signatory<'a> {
-    /// The holder of a key: the SHA-256 of its `SubjectPublicKeyInfo`.
-    Key(&'a [u8; 32]),
-    /// The holder of a certificate.
-    Certificate {
-        /// The certificate.
-        leaf: &'a Certificate,
-        /// The identity provider and the subject for whom it vouches, where there is one.
-        keyless: Option<(&'a str, &'a str)>,
-    },
-}
-
 impl SignerFacts {
-    /// The facts of a signer and of every certificate that his signature rests on, his own among them.
-    pub(crate) fn new<'a>(
-        signer: Signatory<'a>,
-        certificates: impl IntoIterator<Item = &'a Certificate>,
-        made: Option<Made>,
+    /// The facts of a key that signs by itself: the SHA-256 of its `SubjectPublicKeyInfo`. Nobody says yet when it signed.
+    pub(crate) fn of_key(fingerprint: &[u8; 32]) -> Self {
+        Self::of_names(vec![Name::of_sha256(fingerprint)], None)
+    }
+
+    /// The facts of a chain, the signer's certificate first. Where an identity provider vouches for him, `keyless` is the
+    /// provider and the subject. Nobody says yet when he signed.
+    pub(crate) fn of_chain<'a>(
+        chain: impl IntoIterator<Item = &'a Certificate>,
+        keyless: Option<(&str, &str)>,
     ) -> Self {
         let mut names = Vec::new();
-        for certificate in certificates {
-            let key = Sha256::digest(certificate.subject_public_key_info_der());
-            names.push(Name::of_sha256(certificate.fingerprint().as_bytes()));
-            names.push(Name::of_sha256(&key.into()));
-            // A name that does not parse is that of no certificate that does.
-            if let Ok(issuer) = X509Name::from_der(certificate.issuer_der()) {
-                let issuer = LooseAttribute::of_name(&issuer).collect();
-                names.push(Name::of_serial_number(issuer, certificate.serial_number()));
-            }
-        }
-        match signer {
-            Signatory::Key(key) => names.push(Name::of_sha256(key)),
-            Signatory::Certificate { leaf, keyless } => {
-                let subject = LooseAttribute::of_name(leaf.subject());
+        for (position, certificate) in chain.into_iter().enumerate() {
+            names.extend(Name::of_certificate(certificate));
+            if position == 0 {
+                let subject = LooseAttribute::of_name(certificate.subject());
                 names.extend(subject.map(|attribute| Name::of_attribute(&attribute)));
-                names.extend(keyless.map(|(issuer, subject)| Name::of_keyless(issuer, subject)));
             }
         }
+        names.extend(keyless.map(|(issuer, subject)| Name::of_keyless(issuer, subject)));
+        Self::of_names(names, None)
+    }
+
+    /// The same with the certificates of those who say when it was signed, and what they say.
+    pub(crate) fn vouched_for<'a>(self, by: impl IntoIterator<Item = &'a Certificate>, made: Option<Made>) -> Self {
+        let mut names = self.names.to_vec();
+        names.extend(by.into_iter().flat_map(Name::of_certificate));
+        Self::of_names(names, made)
+    }
+
+    fn of_names(mut names: Vec<Name>, made: Option<Made>) -> Self {
         names.sort();
         names.dedup();
-        Self {
-            names: names.into(),
-            made,
-        }
+        let names = names.into();
+        Self { names, made }
     }
 
     /// Sorted, each once.

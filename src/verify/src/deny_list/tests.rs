@@ -216,7 +216,7 @@ fn everything_of_the_document_is_mandatory() {
         ),
         (
             r#"{"version": 1, "issued": "2026-11-28T10:00:00Z", "entries": [{"a": "\ud800"}]}"#,
-            "d:1:76: error: malformed JSON: unexpected end of hex escape",
+            "d:1:75: error: malformed JSON: unexpected end of hex escape",
         ),
         (
             r#"{"version": 1, "issued": "2026-11-28T10:00:00Z", "entries": []} {}"#,

@@ -11,13 +11,14 @@ use crate::Timestamp;
 use crate::attestation::{AttestationError, AttestationRequirement};
 use crate::circumstances::Circumstances;
 use crate::code::Code;
+use crate::deny_list::DenyList;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::evidence::{SignatureFormat, SignatureId};
 use crate::notation::steps::Interval;
 use crate::policy::Conditions;
 use crate::sigstore::material::Material;
-use crate::sigstore::signature::{self, Artifact, Asked, Failure, Judged, Purpose, Rejected, Verified};
+use crate::sigstore::signature::{self, Artifact, Asked, Failure, Judged, Origin, Purpose, Rejected, Verified};
 
 /// What was found about one attestation.
 #[derive(Clone, Debug)]
@@ -154,20 +155,35 @@ impl AttestationFindings {
             if !self.newest_decides && self.any.is_some() {
                 return;
             }
-            let judged = opened.material().and_then(|material| {
-                signature::verify(
-                    &material,
-                    opened.signature.bundle(),
-                    &signature_asked,
-                    circumstances.now,
-                )
-            });
+            let origin = Origin::of(opened.signature);
+            let judged = opened
+                .material()
+                .and_then(|material| signature::verify(&material, &origin, &signature_asked, circumstances));
             let result = match judged {
                 // Neither a signature nor an attestation of another type is what is looked for.
                 Err(Rejected {
                     failure: Failure::OtherPredicate { .. } | Failure::OtherKind(_) | Failure::PayloadType(_),
                     ..
                 }) => continue,
+                Err(rejected) if self.newest_decides && matches!(rejected.failure, Failure::Denied(_)) => {
+                    // It satisfies nothing, and yet nothing older does in its place: an entry of the deny-list only adds
+                    // denials.
+                    let nothing_denied = Circumstances {
+                        denied: &DenyList::default(),
+                        ..*circumstances
+                    };
+                    let judged = opened
+                        .material()
+                        .and_then(|material| signature::verify(&material, &origin, &signature_asked, &nothing_denied));
+                    if let Ok(Judged {
+                        verified,
+                        statement: Some(statement),
+                    }) = judged
+                    {
+                        self.take_newest(requirement.moment(&statement, verified.made_after()), None);
+                    }
+                    Err(NotAttested::Signature(rejected))
+                }
                 Err(rejected) => {
                     let too_large = rejected.failure.code() == Code::LimitExceeded;
                     // Of strangers nobody waits for the newest.
@@ -215,11 +231,17 @@ impl AttestationFindings {
             }),
         };
         let held = checked.ok();
-        if !self.newest_decides {
+        if self.newest_decides {
+            self.take_newest(requirement.moment(&statement, signed_at), held);
+        } else {
             self.any = held;
-            return result;
         }
-        match requirement.moment(&statement, signed_at) {
+        result
+    }
+
+    /// Remembers a statement of a moment: what satisfies in it, or nothing that does.
+    fn take_newest(&mut self, moment: Result<Timestamp, AttestationError>, held: Option<Held>) {
+        match moment {
             Err(_) => self.age_unknown = true,
             Ok(moment) => match &mut self.newest {
                 Some(newest) if newest.moment > moment => {}
@@ -231,7 +253,6 @@ impl AttestationFindings {
                 _ => self.newest = Some(Newest { moment, held }),
             },
         }
-        result
     }
 
     /// Whether a statement by the authority, which may be the newest, could not be looked into.

@@ -19,8 +19,7 @@ use crate::policy::Conditions;
 use crate::query::{Proven, Query, QueryId};
 use crate::sigstore;
 use crate::sigstore::material::Material;
-use crate::sigstore::signature::{Artifact, Purpose, Rejected};
-use crate::x509::certificate::Certificate;
+use crate::sigstore::signature::{Artifact, Origin, Purpose, Rejected};
 
 /// How far a judgement has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -421,7 +420,7 @@ impl AuthorityFindings {
             let result = opened
                 .material()
                 .and_then(|material| {
-                    sigstore::signature::verify(&material, opened.signature.bundle(), asked, circumstances.now)
+                    sigstore::signature::verify(&material, &Origin::of(opened.signature), asked, circumstances)
                 })
                 .map(|judged| Arc::new(judged.verified));
             let signature = opened.signature;
@@ -529,16 +528,14 @@ impl Permit {
                 self.on_grace
                     .extend(verified.not_revoked().filter_map(|found| found.on_grace.clone()));
                 self.rests_on.queries.extend(queries);
-                let certificates = verified.certificates().map(Certificate::fingerprint);
-                self.rests_on.certificates.extend(certificates);
+                self.rests_on.rest_on(verified.facts());
                 let manifest = signature.manifest.clone();
                 self.rests_on.digests.extend([manifest.clone(), envelope.clone()]);
                 match (verified.unauthenticated(), verified.identity().outcome().passed()) {
-                    (None, Some(identity)) => {
-                        let identity = identity.to_string();
-                        self.rests_on.identities.insert(identity.clone());
-                        GrantedBy::Signature { manifest, identity }
-                    }
+                    (None, Some(identity)) => GrantedBy::Signature {
+                        manifest,
+                        identity: identity.to_string(),
+                    },
                     _ => GrantedBy::UnauthenticatedSignature { manifest },
                 }
             }
@@ -564,10 +561,6 @@ impl Permit {
         self.interval = self.interval.intersect(verified.interval());
         let rests_on = &mut self.rests_on;
         rests_on.digests.extend([signature.manifest.clone(), envelope.clone()]);
-        rests_on
-            .certificates
-            .extend(verified.certificates().map(Certificate::fingerprint));
-        rests_on.keys.extend(verified.signer().key_fingerprint());
-        rests_on.identities.insert(verified.signer().to_string());
+        rests_on.rest_on(verified.facts());
     }
 }

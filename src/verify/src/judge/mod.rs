@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use crate::attestation::AttestationRequirement;
 use crate::circumstances::Circumstances;
 use crate::code::Code;
+use crate::deny_list::{DenyList, Entry, SignerFacts};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::evidence::Signature;
@@ -21,7 +22,6 @@ use crate::policy::Conditions;
 use crate::query::{Query, QueryId};
 use crate::reference::Repository;
 use crate::sigstore;
-use crate::x509::certificate::Fingerprint;
 use crate::x509::revocation::OnGrace;
 
 mod attestations;
@@ -209,27 +209,34 @@ pub enum GrantedBy {
 pub struct RestsOn {
     /// The image, the manifests of signatures and their envelopes.
     pub digests: BTreeSet<Digest>,
-    /// Every certificate of the chains.
-    pub certificates: BTreeSet<Fingerprint>,
-    /// The keys that signed without a certificate: the SHA-256 of each one's `SubjectPublicKeyInfo`.
-    pub keys: BTreeSet<[u8; 32]>,
-    /// The signers, as they were recognised.
-    pub identities: BTreeSet<String>,
+    /// What a deny-list may name of the signers, each once: keys, certificates, identities.
+    signers: Vec<SignerFacts>,
     /// The queries whose answers it rests on.
     pub queries: BTreeSet<QueryId>,
 }
 
 impl RestsOn {
-    /// TEMPORARY
-    pub fn denied_by<'a>(&self, list: &'a crate::deny_list::DenyList) -> Option<&'a crate::deny_list::Entry> {
-        self.digests.iter().find_map(|digest| list.image(digest))
+    /// The entry of a deny-list that names any of it: then the permit ends.
+    pub fn denied_by<'a>(&self, list: &'a DenyList) -> Option<&'a Entry> {
+        list.find(&self.digests, &self.signers)
+    }
+
+    /// The signers.
+    pub fn signers(&self) -> &[SignerFacts] {
+        &self.signers
+    }
+
+    fn rest_on(&mut self, signer: &SignerFacts) {
+        if !self.signers.contains(signer) {
+            self.signers.push(signer.clone());
+        }
     }
 
     fn merge(&mut self, other: &Self) {
         self.digests.extend(other.digests.iter().cloned());
-        self.certificates.extend(&other.certificates);
-        self.keys.extend(&other.keys);
-        self.identities.extend(other.identities.iter().cloned());
+        for signer in &other.signers {
+            self.rest_on(signer);
+        }
         self.queries.extend(&other.queries);
     }
 }

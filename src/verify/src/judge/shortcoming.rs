@@ -109,12 +109,14 @@ enum Rank {
     Skipped,
     Failed(u8),
     Unauthenticated,
+    /// The deny-list names it. Whoever put it there has to find that in every denial to which it led.
+    Denied,
 }
 
 /// How close to passing a signature came that failed this step. It is not the order in which the steps are taken: that the
 /// right signer's signature has expired tells more than that somebody else signed.
-const fn closeness(step: Step) -> u8 {
-    match step {
+const fn rank(step: Step) -> Rank {
+    Rank::Failed(match step {
         Step::Integrity => 0,
         Step::Attributes => 1,
         Step::Authenticity => 2,
@@ -127,12 +129,13 @@ const fn closeness(step: Step) -> u8 {
         Step::Annotations => 9,
         Step::TimestampRevocation => 10,
         Step::Revocation => 11,
-    }
+        Step::DenyList => return Rank::Denied,
+    })
 }
 
 /// The same for what cosign makes. That an attestation is no signature tells least: every image with provenance has one.
-const fn cosign_closeness(step: sigstore::Step) -> u8 {
-    match step {
+const fn rank_of_cosign(step: sigstore::Step) -> Rank {
+    Rank::Failed(match step {
         sigstore::Step::Format | sigstore::Step::Content => 0,
         sigstore::Step::Integrity => 1,
         sigstore::Step::Authenticity => 2,
@@ -143,7 +146,8 @@ const fn cosign_closeness(step: sigstore::Step) -> u8 {
         sigstore::Step::SigningTime => 8,
         sigstore::Step::Annotations => 9,
         sigstore::Step::SecondOpinion => 10,
-    }
+        sigstore::Step::DenyList => return Rank::Denied,
+    })
 }
 
 /// What a good statement says, and should not.
@@ -190,7 +194,10 @@ fn of_cosign(rejected: &sigstore::Rejected) -> Shortcoming {
     // Strangers can attach what is too large: it tells least.
     let too_large = rejected.failure.code() == Code::LimitExceeded;
     Shortcoming {
-        rank: Rank::Failed(if too_large { 0 } else { cosign_closeness(rejected.step) }),
+        rank: match too_large {
+            true => Rank::Failed(0),
+            false => rank_of_cosign(rejected.step),
+        },
         code: rejected.failure.code(),
         reason: rejected.failure.to_string(),
     }
@@ -210,7 +217,7 @@ fn of_notation(judgements: &[SignatureJudgement]) -> Option<Shortcoming> {
         .iter()
         .filter_map(|judgement| match &judgement.result {
             Ok(verified) => Some((Rank::Unauthenticated, verified.unauthenticated()?)),
-            Err(NotVerified::Rejected(rejected)) => Some((Rank::Failed(closeness(rejected.step)), &rejected.failure)),
+            Err(NotVerified::Rejected(rejected)) => Some((rank(rejected.step), &rejected.failure)),
             // A judgement that lacks an answer rejects nothing yet.
             Err(NotVerified::Needs(_)) => None,
         })

@@ -7,6 +7,7 @@ use crate::Timestamp;
 use crate::artifact::Blob;
 use crate::circumstances::Circumstances;
 use crate::code::Code;
+use crate::deny_list::SignerFacts;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::evidence;
@@ -14,8 +15,8 @@ use crate::notation::identity::TrustedIdentities;
 use crate::notation::statement::{Checks, TrustStoreName};
 use crate::notation::steps::{
     self, Annotated, AuthenticTime, AuthenticTimestamp, Authenticity, Consulted, Expiry, Failure, Identity, Integrity,
-    Interval, Matched, NotRevokedBy, Outcome, Revocation, Revocations, SigningTime, Step, Stop, SubjectMatch,
-    TimestampRevocation, Understood,
+    Interval, Matched, NotDenied, NotRevokedBy, Outcome, Revocation, Revocations, SigningTime, Step, Stop,
+    SubjectMatch, TimestampRevocation, Understood,
 };
 use crate::notation::trust_policy::VerifyTimestamp;
 use crate::notation::trust_store::TrustStores;
@@ -63,6 +64,7 @@ pub struct Verified {
     expiry: Expiry,
     authentic_timestamp: AuthenticTimestamp,
     _subject: SubjectMatch,
+    not_denied: NotDenied,
     _signing_time: SigningTime,
     _annotations: Annotated,
     timestamp_revocation: TimestampRevocation,
@@ -93,6 +95,11 @@ impl Verified {
     /// Whether the certificates were valid.
     pub fn authentic_timestamp(&self) -> &AuthenticTimestamp {
         &self.authentic_timestamp
+    }
+
+    /// What a later deny-list may name.
+    pub fn facts(&self) -> &SignerFacts {
+        self.not_denied.facts()
     }
 
     /// Whether a certificate is revoked.
@@ -222,10 +229,11 @@ pub(crate) fn verify_opened(
     asked: &Asked<'_>,
     circumstances: &Circumstances<'_>,
 ) -> SignatureJudgement {
+    let manifest = signature.manifest().digest();
     let subject = |integrity: &Integrity| steps::subject_match(integrity, signature, asked.target);
-    let BlobJudgement { result, steps, proven } = judge(opened, subject, asked, circumstances);
+    let BlobJudgement { result, steps, proven } = judge(opened, Some(manifest), subject, asked, circumstances);
     SignatureJudgement {
-        manifest: signature.manifest().digest().clone(),
+        manifest: manifest.clone(),
         result,
         steps,
         proven,
@@ -251,11 +259,13 @@ pub fn verify_blob(
     circumstances: &Circumstances<'_>,
 ) -> BlobJudgement {
     let subject = |integrity: &Integrity| steps::blob_match(integrity, asked.target);
-    judge(opened, subject, asked, circumstances)
+    judge(opened, None, subject, asked, circumstances)
 }
 
+/// `manifest` is the digest of the manifest that the envelope came with, where there is one.
 fn judge<T>(
     opened: &Result<Integrity, Failure>,
+    manifest: Option<&Digest>,
     subject: impl FnOnce(&Integrity) -> Result<SubjectMatch, Failure>,
     asked: &Asked<'_, T>,
     circumstances: &Circumstances<'_>,
@@ -264,7 +274,7 @@ fn judge<T>(
         steps: Vec::with_capacity(Step::ALL.len()),
         proven: Proven::new(),
     };
-    let result = take_steps(&mut trace, opened, subject, asked, circumstances);
+    let result = take_steps(&mut trace, opened, manifest, subject, asked, circumstances);
     let (steps, proven) = trace.complete();
     BlobJudgement { result, steps, proven }
 }
@@ -274,6 +284,7 @@ fn judge<T>(
 fn take_steps<T>(
     trace: &mut Trace,
     opened: &Result<Integrity, Failure>,
+    manifest: Option<&Digest>,
     subject: impl FnOnce(&Integrity) -> Result<SubjectMatch, Failure>,
     asked: &Asked<'_, T>,
     circumstances: &Circumstances<'_>,
@@ -309,11 +320,23 @@ fn take_steps<T>(
         Some(_) => None,
     };
     let expiry = trace.take(Step::Expiry, steps::expiry(&integrity, checks.expiry, now))?;
+    let digests: Vec<&Digest> = manifest.into_iter().chain([integrity.digest()]).collect();
+    let suspect = steps::suspect(&integrity, &digests, circumstances.denied);
     let authentic_timestamp = trace.take(
         Step::AuthenticTimestamp,
-        steps::authentic_timestamp(&integrity, terms, stores, conditions, now),
+        steps::authentic_timestamp(&integrity, terms, stores, conditions, &suspect, now),
     )?;
     let subject = trace.take(Step::Subject, subject(&integrity))?;
+    let not_denied = trace.take(
+        Step::DenyList,
+        steps::deny_list(
+            &integrity,
+            suspect,
+            &authentic_timestamp,
+            &digests,
+            circumstances.denied,
+        ),
+    )?;
     let signing_time = trace.take(
         Step::SigningTime,
         steps::signing_time_floor(&authentic_timestamp, conditions.minimum_signing_time),
@@ -359,6 +382,7 @@ fn take_steps<T>(
         expiry,
         authentic_timestamp,
         _subject: subject,
+        not_denied,
         _signing_time: signing_time,
         _annotations: annotations,
         timestamp_revocation,
@@ -484,6 +508,12 @@ impl Report for AuthenticTimestamp {
                 )
             }
         })
+    }
+}
+
+impl Report for NotDenied {
+    fn report(&self) -> StepOutcome {
+        StepOutcome::Passed("no entry of the deny-list names it".to_owned())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::artifact::{ArtifactDigest, Blob, SignedArtifact};
 use crate::circumstances::Circumstances;
 use crate::code::Code;
 use crate::crypto::Hash;
+use crate::deny_list::{DenyList, Entry, Made, SignerFacts};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::envelope::{AttributeValue, Envelope, EnvelopeError, Format, SigningScheme, VerifiedEnvelope};
@@ -25,7 +26,7 @@ use crate::notation::plugin::{self, Consultation, PluginFinding, PluginRefusal, 
 use crate::notation::signature::Terms;
 use crate::notation::statement::{Action, Checks, RevocationAction, TrustStoreKind, TrustStoreName};
 use crate::notation::trust_policy::VerifyTimestamp;
-use crate::notation::trust_store::TrustStores;
+use crate::notation::trust_store::{TrustStore, TrustStores};
 use crate::policy::Conditions;
 use crate::query::{Answers, PluginName, Proven, Query};
 use crate::timestamp::{self, Countersignature, TimestampError};
@@ -52,6 +53,8 @@ pub enum Step {
     AuthenticTimestamp,
     /// The signature is one of this image or file.
     Subject,
+    /// No entry of the deny-list names the signature, a certificate that it rests on, or its signer.
+    DenyList,
     /// The signature is not older than the rule allows.
     SigningTime,
     /// The payload has the annotations that the rule asks for.
@@ -64,7 +67,7 @@ pub enum Step {
 
 impl Step {
     /// All steps, in their order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Integrity,
         Self::Attributes,
         Self::Authenticity,
@@ -73,6 +76,7 @@ impl Step {
         Self::Expiry,
         Self::AuthenticTimestamp,
         Self::Subject,
+        Self::DenyList,
         Self::SigningTime,
         Self::Annotations,
         Self::TimestampRevocation,
@@ -90,6 +94,7 @@ impl Step {
             Self::Expiry => "expiry",
             Self::AuthenticTimestamp => "authenticTimestamp",
             Self::Subject => "subject",
+            Self::DenyList => "denyList",
             Self::SigningTime => "signingTime",
             Self::Annotations => "annotations",
             Self::TimestampRevocation => "timestampRevocation",
@@ -200,6 +205,9 @@ pub enum Failure {
     /// The countersignature does not hold.
     #[error("the timestamp does not hold: {0}")]
     Timestamp(#[from] TimestampError),
+    /// An entry of the deny-list names it.
+    #[error("{0}")]
+    Denied(Box<Entry>),
     /// The signature is older than the rule allows.
     #[error("the signature was made at {made} or later, and the rule asks for {minimum}")]
     TooOld {
@@ -313,6 +321,7 @@ impl Failure {
                 Code::UntrustedSigner
             }
             Self::Identity(_) => Code::IdentityMismatch,
+            Self::Denied(_) => Code::DeniedByList,
             Self::Expired { .. } => Code::SignatureExpired,
             Self::CertificateNotValid { .. } => Code::CertificateExpired,
             Self::TimestampRequired(_) => Code::TimestampRequired,
@@ -359,12 +368,20 @@ impl<T> Outcome<T> {
 
 /// The envelope's signature verifies with the leaf of its well-formed chain.
 #[derive(Clone, Debug)]
-pub struct Integrity(Arc<VerifiedEnvelope>);
+pub struct Integrity {
+    envelope: Arc<VerifiedEnvelope>,
+    digest: Digest,
+}
 
 impl Integrity {
     /// What is signed, and by whom.
     pub fn envelope(&self) -> &VerifiedEnvelope {
-        &self.0
+        &self.envelope
+    }
+
+    /// The digest of the envelope's bytes.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
     }
 }
 
@@ -374,8 +391,9 @@ impl Integrity {
 ///
 /// When it does not hold together.
 pub fn integrity(signature: &evidence::Signature) -> Result<Integrity, Failure> {
-    let format = Format::of(&signature.layer().descriptor.media_type)?;
-    open(format, signature.envelope())
+    let layer = &signature.layer().descriptor;
+    let format = Format::of(&layer.media_type)?;
+    verify_envelope(format, signature.envelope(), || layer.digest.clone())
 }
 
 /// The same for a signature that is a file of its own.
@@ -384,8 +402,15 @@ pub fn integrity(signature: &evidence::Signature) -> Result<Integrity, Failure> 
 ///
 /// When it does not hold together.
 pub fn open(format: Format, envelope: &[u8]) -> Result<Integrity, Failure> {
-    let envelope = Envelope::parse(format, envelope)?.verify()?;
-    Ok(Integrity(Arc::new(envelope)))
+    verify_envelope(format, envelope, || Digest::sha256(envelope))
+}
+
+fn verify_envelope(format: Format, bytes: &[u8], digest: impl FnOnce() -> Digest) -> Result<Integrity, Failure> {
+    let envelope = Envelope::parse(format, bytes)?.verify()?;
+    Ok(Integrity {
+        envelope: Arc::new(envelope),
+        digest: digest(),
+    })
 }
 
 /// Every critical attribute is understood.
@@ -614,9 +639,27 @@ impl AuthenticTime {
     }
 }
 
+/// The signer as deny-lists know it before anybody says when it signed.
+pub(super) struct Suspect {
+    facts: SignerFacts,
+    /// Whether an entry names it, unless it signed outside the entry's window.
+    named: bool,
+}
+
+/// Everything that can be said of the signer by the envelope alone. `digests` are the signature's own.
+pub(super) fn suspect(integrity: &Integrity, digests: &[&Digest], denied: &DenyList) -> Suspect {
+    let facts = SignerFacts::of_chain(integrity.envelope().chain().certificates(), None);
+    let named = denied.find(digests.iter().copied(), [&facts]).is_some();
+    Suspect { facts, named }
+}
+
 /// The certificates were valid at the time that counts.
 #[derive(Clone, Debug)]
-pub struct AuthenticTimestamp(Outcome<AuthenticTime>);
+pub struct AuthenticTimestamp {
+    outcome: Outcome<AuthenticTime>,
+    /// Whether more than the validity of certificates rests on the time.
+    decides: bool,
+}
 
 /// Without a countersignature the time that counts is now; a signing authority vouches for its own
 /// (notation spec: trust-store-trust-policy.md#steps, authentic timestamp).
@@ -625,15 +668,19 @@ pub(super) fn authentic_timestamp(
     terms: &Terms<'_>,
     stores: &TrustStores,
     conditions: &Conditions,
+    suspect: &Suspect,
     now: Timestamp,
 ) -> Result<AuthenticTimestamp, Failure> {
     let time = match integrity.envelope().attributes().scheme {
         SigningScheme::SigningAuthority {
             authentic_signing_time: at,
         } => valid_at(integrity, at).map(|_| AuthenticTime::SigningAuthority(at)),
-        SigningScheme::X509 { .. } => signing_time(integrity, terms, stores, conditions, now),
+        SigningScheme::X509 { .. } => signing_time(integrity, terms, stores, conditions, suspect, now),
     };
-    Outcome::new(time, terms.checks.authentic_timestamp).map(AuthenticTimestamp)
+    Ok(AuthenticTimestamp {
+        outcome: Outcome::new(time, terms.checks.authentic_timestamp)?,
+        decides: conditions.minimum_signing_time.is_some() || suspect.named,
+    })
 }
 
 /// The time that counts under the scheme notary.x509. A statement without a timestamp store looks at no countersignature.
@@ -642,6 +689,7 @@ fn signing_time(
     terms: &Terms<'_>,
     stores: &TrustStores,
     conditions: &Conditions,
+    suspect: &Suspect,
     now: Timestamp,
 ) -> Result<AuthenticTime, Failure> {
     let envelope = integrity.envelope();
@@ -664,14 +712,26 @@ fn signing_time(
         VerifyTimestamp::Always => Some(TimestampNeed::Always),
         VerifyTimestamp::AfterCertificateExpiry => expired(),
     };
-    // A minimum signing time asks for authenticated time, so a countersignature is looked at where it could give one.
+    let by_now = || valid_at(integrity, now).map(AuthenticTime::Now);
+    // A minimum signing time asks for authenticated time, so a countersignature is looked at where it could give one. So does
+    // a window of the deny-list, which nobody has to be outside of: there one that does not hold says nothing.
     let of_use = !authorities.is_empty() && conditions.minimum_signing_time.is_some();
-    let token = match (envelope.timestamp_token(), need) {
-        (None, Some(need)) => return Err(Failure::TimestampRequired(need)),
-        (Some(token), Some(_)) => token,
-        (Some(token), None) if of_use => token,
-        (_, None) => return valid_at(integrity, now).map(AuthenticTime::Now),
-    };
+    let may_clear = !authorities.is_empty() && suspect.named;
+    match (envelope.timestamp_token(), need) {
+        (None, Some(need)) => Err(Failure::TimestampRequired(need)),
+        (Some(token), Some(_)) => countersigned(envelope, token, &authorities),
+        (Some(token), None) if of_use => countersigned(envelope, token, &authorities),
+        (Some(token), None) if may_clear => countersigned(envelope, token, &authorities).or_else(|_| by_now()),
+        (_, None) => by_now(),
+    }
+}
+
+/// The time of the countersignature, if it holds and the chain was valid in all of the time in which it may have been made.
+fn countersigned(
+    envelope: &VerifiedEnvelope,
+    token: &[u8],
+    authorities: &[&Arc<TrustStore>],
+) -> Result<AuthenticTime, Failure> {
     let anchors = authorities.iter().flat_map(|store| store.certificates());
     let countersignature = timestamp::verify(token, envelope.signature(), anchors)?;
     let (earliest, latest) = (countersignature.earliest(), countersignature.latest());
@@ -708,6 +768,35 @@ fn valid_at(integrity: &Integrity, at: Timestamp) -> Result<Interval, Failure> {
             until: not_after,
         }))
     })
+}
+
+/// No entry of the deny-list names the signature, a certificate that it rests on, or its signer. No level only logs that.
+#[derive(Clone, Debug)]
+pub struct NotDenied(SignerFacts);
+
+/// Asks the deny-list with everything that is known. A window counts the time of a timestamp authority alone: a signing
+/// authority's is the word of the very signer that is on the list.
+pub(super) fn deny_list(
+    integrity: &Integrity,
+    suspect: Suspect,
+    time: &AuthenticTimestamp,
+    digests: &[&Digest],
+    denied: &DenyList,
+) -> Result<NotDenied, Failure> {
+    let facts = match time.outcome().passed() {
+        Some(AuthenticTime::Countersigned(countersignature)) => suspect.facts.vouched_for(
+            countersignature.chain(),
+            Some(Made {
+                after: integrity.envelope().chain().leaf().not_before(),
+                by: countersignature.latest(),
+            }),
+        ),
+        Some(AuthenticTime::Now(_) | AuthenticTime::SigningAuthority(_)) | None => suspect.facts,
+    };
+    match denied.find(digests.iter().copied(), [&facts]) {
+        Some(entry) => Err(Failure::Denied(Box::new(entry.clone()))),
+        None => Ok(NotDenied(facts)),
+    }
 }
 
 /// The signature is not older than the rule allows.
@@ -796,11 +885,11 @@ pub(super) fn revocations(
     let mut proven = Proven::new();
     let timestamp = match time.outcome().passed() {
         Some(AuthenticTime::Countersigned(countersignature)) => {
-            // Where the rule has a minimum signing time, the authority's time is what satisfies it: then no level only logs
-            // that the authority is revoked.
-            let action = match conditions.minimum_signing_time {
-                Some(_) => Action::Enforce,
-                None => checks.authentic_timestamp,
+            // Where the rule has a minimum signing time, or the deny-list a window, the authority's time is what the signature
+            // passes by: then no level only logs that the authority is revoked.
+            let action = match time.decides {
+                true => Action::Enforce,
+                false => checks.authentic_timestamp,
             };
             // A timestamp authority has no authority over its own signing time.
             let context = revocation::Context {
@@ -965,12 +1054,19 @@ impl Expiry {
 impl AuthenticTimestamp {
     /// How it went; the time that the certificates were judged by.
     pub fn outcome(&self) -> &Outcome<AuthenticTime> {
-        &self.0
+        &self.outcome
     }
 
     /// When it holds. What a level only logs does not end it.
     pub fn interval(&self) -> Interval {
-        self.0.passed().map_or(Interval::ALWAYS, AuthenticTime::interval)
+        self.outcome.passed().map_or(Interval::ALWAYS, AuthenticTime::interval)
+    }
+}
+
+impl NotDenied {
+    /// What a later deny-list may name.
+    pub fn facts(&self) -> &SignerFacts {
+        &self.0
     }
 }
 

@@ -63,6 +63,7 @@ fn found(step: Step, verified: &Verified) -> String {
         Step::VerifiedTime => verified
             .signed_at()
             .map_or_else(|| "not asked for".to_owned(), |at| at.to_string()),
+        Step::DenyList => "no entry of the deny-list names it".to_owned(),
         Step::SecondOpinion if verified.is_agreed() => "sigstore-verify agrees".to_owned(),
         Step::SecondOpinion => "not of its shape".to_owned(),
         Step::Format

@@ -24,8 +24,10 @@ use super::simple_signing::{self, Payload, SimpleSigningError};
 use super::statement::{COSIGN_SIGNATURE, Statement, StatementError};
 use super::timestamp;
 use crate::Timestamp;
+use crate::circumstances::Circumstances;
 use crate::code::Code;
 use crate::crypto::Hash;
+use crate::deny_list::{Entry, Made, SignerFacts};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, hex};
 use crate::evidence::{Signature, SignatureFormat, SignatureId};
@@ -47,6 +49,33 @@ pub struct Asked<'a> {
     pub purpose: Purpose<'a>,
     /// What the rule asks of every signature.
     pub conditions: &'a Conditions,
+}
+
+/// Where a signature came from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin<'a> {
+    /// The digest of its manifest; none where it is a file.
+    pub manifest: Option<&'a Digest>,
+    /// The digest of its bundle, envelope or payload.
+    pub blob: Option<&'a Digest>,
+    /// The bytes that it was parsed from, where they are a bundle: another implementation reads them again.
+    pub bundle: Option<&'a [u8]>,
+}
+
+impl<'a> Origin<'a> {
+    /// That of a signature beside an image.
+    pub fn of(signature: &'a Signature) -> Self {
+        Self {
+            manifest: Some(signature.manifest().digest()),
+            blob: Some(&signature.layer().descriptor.digest),
+            bundle: signature.bundle(),
+        }
+    }
+
+    /// The digests by which a deny-list may name the signature.
+    fn digests(&self) -> impl Iterator<Item = &'a Digest> {
+        self.manifest.into_iter().chain(self.blob)
+    }
 }
 
 /// What has to be signed.
@@ -110,6 +139,8 @@ pub enum Step {
     CertificateTransparency,
     /// The signer is one of those who are asked for.
     Identity,
+    /// No entry of the deny-list names the signature, a certificate that it rests on, or its signer.
+    DenyList,
     /// It has the annotations that are asked for.
     Annotations,
     /// It was made late enough.
@@ -120,7 +151,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in the order in which they are taken.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Format,
         Self::Content,
         Self::Subject,
@@ -132,6 +163,7 @@ impl Step {
         Self::Authenticity,
         Self::CertificateTransparency,
         Self::Identity,
+        Self::DenyList,
         Self::Annotations,
         Self::SigningTime,
         Self::SecondOpinion,
@@ -151,6 +183,7 @@ impl Step {
             Self::RequiredEvidence => "requiredEvidence",
             Self::VerifiedTime => "verifiedTime",
             Self::Identity => "identity",
+            Self::DenyList => "denyList",
             Self::Annotations => "annotations",
             Self::SigningTime => "signingTime",
             Self::SecondOpinion => "secondOpinion",
@@ -257,6 +290,9 @@ pub enum Failure {
     /// The signer is somebody else.
     #[error("it is signed by {0}")]
     OtherIdentity(Untrusted),
+    /// An entry of the deny-list names it.
+    #[error("{0}")]
+    Denied(Box<Entry>),
     /// An annotation is missing or has another value.
     #[error("it lacks the annotation {key} = {value}")]
     Annotation {
@@ -310,6 +346,7 @@ impl Failure {
             Self::NoVerifiedTime { because: None } => Code::TimestampRequired,
             Self::NoVerifiedTime { because: Some(_) } => Code::TimestampInvalid,
             Self::OtherIdentity(_) => Code::IdentityMismatch,
+            Self::Denied(_) => Code::DeniedByList,
             Self::Annotation { .. } => Code::AnnotationMismatch,
             Self::TooOld { .. } => Code::SignatureTooOld,
         }
@@ -385,6 +422,17 @@ impl Signer {
             Self::Certificate { .. } => None,
         }
     }
+
+    /// What a deny-list may know of him.
+    fn facts(&self) -> SignerFacts {
+        match self {
+            Self::Key(key) => SignerFacts::of_key(key.fingerprint()),
+            Self::Certificate { holder, path } => {
+                let issuer = holder.issuer.as_deref();
+                SignerFacts::of_chain(path, issuer.map(|issuer| (issuer, &*holder.subject)))
+            }
+        }
+    }
 }
 
 impl fmt::Display for Signer {
@@ -457,6 +505,8 @@ struct Entries(Vec<Witness>);
 struct Timestamps {
     held: Vec<Witness>,
     certificates: Vec<Certificate>,
+    /// The moment by which the earliest of them was made, its accuracy counted.
+    by: Option<Timestamp>,
     /// The first that did not.
     first_error: Option<TimestampError>,
 }
@@ -494,6 +544,10 @@ struct Sufficient;
 #[derive(Clone, Copy, Debug)]
 struct Accepted;
 
+/// No entry of the deny-list names it.
+#[derive(Clone, Debug)]
+struct NotDenied(SignerFacts);
+
 /// It has the annotations that are asked for.
 #[derive(Clone, Copy, Debug)]
 struct Annotated;
@@ -514,6 +568,7 @@ pub struct Verified {
     promised: Promised,
     _sufficient: Sufficient,
     _accepted: Accepted,
+    not_denied: NotDenied,
     _annotated: Annotated,
     _late_enough: LateEnough,
     agreement: Agreement,
@@ -564,6 +619,11 @@ impl Verified {
         path.iter().chain(&self.timestamps.certificates)
     }
 
+    /// What a later deny-list may name.
+    pub fn facts(&self) -> &SignerFacts {
+        &self.not_denied.0
+    }
+
     /// Whether another implementation was asked, and agreed.
     pub fn is_agreed(&self) -> bool {
         self.agreement == Agreement::Agrees
@@ -602,18 +662,18 @@ pub fn open(signature: &Signature) -> Result<Material, Rejected> {
     material.map_err(|failure| failure.at(Step::Format))
 }
 
-/// Judges a signature that was opened. `bundle` has the bytes that `material` was parsed from, where it came as a bundle:
-/// another implementation reads them again.
+/// Judges a signature that was opened.
 ///
 /// # Errors
 ///
 /// At the first step that is not passed.
 pub fn verify(
     material: &Material,
-    bundle: Option<&[u8]>,
+    origin: &Origin<'_>,
     asked: &Asked<'_>,
-    now: Timestamp,
+    circumstances: &Circumstances<'_>,
 ) -> Result<Judged, Rejected> {
+    let now = circumstances.now;
     let claimed = content(material, asked).map_err(|failure| failure.at(Step::Content))?;
     let subject = subject(material, &claimed, asked).map_err(|failure| failure.at(Step::Subject))?;
     let integrity = integrity(material, asked).map_err(|failure| failure.at(Step::Integrity))?;
@@ -627,9 +687,11 @@ pub fn verify(
     let promised =
         certificate_transparency(&authentic, asked).map_err(|failure| failure.at(Step::CertificateTransparency))?;
     let accepted = identity(&authentic, asked).map_err(|failure| failure.at(Step::Identity))?;
+    let not_denied = deny_list(origin, &authentic, &entries, &timestamps, &times, circumstances)
+        .map_err(|failure| failure.at(Step::DenyList))?;
     let annotated = annotations(&subject, asked).map_err(|failure| failure.at(Step::Annotations))?;
     let late_enough = signing_time(&times, &authentic, asked).map_err(|failure| failure.at(Step::SigningTime))?;
-    let agreement = second_opinion(material, bundle, &integrity, &timestamps, asked, now)
+    let agreement = second_opinion(material, origin.bundle, &integrity, &timestamps, asked, now)
         .map_err(|failure| failure.at(Step::SecondOpinion))?;
     let (signed, statement) = match claimed {
         Claimed::Artifact => (Signed::Artifact, None),
@@ -648,6 +710,7 @@ pub fn verify(
         promised,
         _sufficient: sufficient,
         _accepted: accepted,
+        not_denied,
         _annotated: annotated,
         _late_enough: late_enough,
         agreement,
@@ -916,6 +979,7 @@ fn timestamps(material: &Material, asked: &Asked<'_>) -> Result<Timestamps, Fail
     let mut found = Timestamps {
         held: Vec::new(),
         certificates: Vec::new(),
+        by: None,
         first_error: None,
     };
     let mut refused = 0;
@@ -928,6 +992,7 @@ fn timestamps(material: &Material, asked: &Asked<'_>) -> Result<Timestamps, Fail
                     at: Some(verified.at),
                 });
                 found.certificates.extend(verified.chain);
+                found.by = Some(found.by.map_or(verified.latest, |by| by.min(verified.latest)));
             }
             Err(error) => {
                 refused += 1;
@@ -1082,6 +1147,29 @@ fn identity(authentic: &Authentic, asked: &Asked<'_>) -> Result<Accepted, Failur
             Ok(Accepted)
         }
         (signer, _) => Err(Failure::OtherIdentity(signer.to_string().into())),
+    }
+}
+
+/// No entry of the deny-list names the signature, its signer, or a certificate of either chain that it rests on. All that is
+/// known of the time counts.
+fn deny_list(
+    origin: &Origin<'_>,
+    authentic: &Authentic,
+    entries: &Entries,
+    timestamps: &Timestamps,
+    times: &Times,
+    circumstances: &Circumstances<'_>,
+) -> Result<NotDenied, Failure> {
+    let logged = entries.0.iter().filter_map(|entry| entry.at).min();
+    let by = logged.into_iter().chain(timestamps.by).min();
+    let made = by.map(|by| Made {
+        after: made_after(times, authentic).unwrap_or(Timestamp::MIN),
+        by,
+    });
+    let facts = authentic.0.facts().vouched_for(&timestamps.certificates, made);
+    match circumstances.denied.find(origin.digests(), [&facts]) {
+        Some(entry) => Err(Failure::Denied(Box::new(entry.clone()))),
+        None => Ok(NotDenied(facts)),
     }
 }
 

@@ -16,6 +16,8 @@ pub struct VerifiedTimestamp<'a> {
     pub authority: &'a Authority,
     /// The authority's time, fractions of a second included.
     pub at: Timestamp,
+    /// The latest moment that the authority's accuracy allows.
+    pub latest: Timestamp,
     /// Its chain, the leaf first.
     pub chain: Vec<Certificate>,
 }
@@ -41,6 +43,7 @@ pub fn verify<'a>(
                 return Ok(VerifiedTimestamp {
                     authority,
                     at: countersignature.generated_at(),
+                    latest: countersignature.latest(),
                     chain: countersignature.chain().to_vec(),
                 });
             }

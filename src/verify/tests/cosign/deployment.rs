@@ -17,7 +17,7 @@ use assay_verify::sigstore::dsse::{IN_TOTO, pre_authentication_encoding};
 use assay_verify::sigstore::identity::{IdentityMatcher, TextMatcher};
 use assay_verify::sigstore::key::VerificationKey;
 use assay_verify::sigstore::material::{BundleVersion, ClaimedSigner, Content, Format, LogEntry, Material};
-use assay_verify::sigstore::signature::{self, Artifact, Asked, Judged, Purpose, Rejected};
+use assay_verify::sigstore::signature::{self, Artifact, Asked, Judged, Origin, Purpose, Rejected};
 use assay_verify::sigstore::trusted_root::{self, TransparencyLog, TrustedRoot};
 use assay_verify::sigstore::window::Window;
 use assay_verify::x509::certificate::Certificate;
@@ -398,7 +398,12 @@ pub(crate) fn judge_with(
         purpose,
         conditions,
     };
-    signature::verify(material, None, &asked, now)
+    signature::verify(material, &Origin::default(), &asked, &Circumstances::at(now))
+}
+
+/// The judgement of a signature by all that is asked of it.
+pub(crate) fn judge_asked(material: &Material, asked: &Asked<'_>) -> Result<Judged, Rejected> {
+    signature::verify(material, &Origin::default(), asked, &Circumstances::at(now()))
 }
 
 fn descriptor(media_type: &str, content: &[u8]) -> Descriptor {

@@ -46,7 +46,7 @@ fn any_layer_of_a_tag_counts_and_the_permit_says_which_manifest() {
             .digests
             .contains(&evidence[1].layer().descriptor.digest)
     );
-    assert_eq!(permit.rests_on().keys.len(), 1);
+    assert_eq!(permit.rests_on().signers().len(), 1);
     assert!(permit.rests_on().digests.contains(&image().digest));
 }
 

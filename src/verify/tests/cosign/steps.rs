@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::deployment::{
-    ISSUER, Keyless, Log, SIGN, SLSA, SUBJECT, TimestampAuthority, at, dsse, hashedrekord, identity, judge, judge_with,
-    key_authority, now, payload, pem, signed_at, simple_signing, statement,
+    ISSUER, Keyless, Log, SIGN, SLSA, SUBJECT, TimestampAuthority, at, dsse, hashedrekord, identity, judge,
+    judge_asked, judge_with, key_authority, now, payload, pem, signed_at, simple_signing, statement,
 };
 use crate::support::image;
 
@@ -659,7 +659,7 @@ fn a_files_signature_is_one_of_the_file_and_none_of_an_image() {
             purpose: Purpose::Any,
             conditions: &conditions,
         };
-        verify(material, None, &asked, now())
+        judge_asked(material, &asked)
     };
     refused(judged(&material, &digests(digest)), Step::Content, Code::Unsigned);
     material.content = message(&digest);
@@ -673,7 +673,7 @@ fn a_files_signature_is_one_of_the_file_and_none_of_an_image() {
         conditions: &conditions,
     };
     refused(
-        verify(&material, None, &asked, now()),
+        judge_asked(&material, &asked),
         Step::Annotations,
         Code::AnnotationMismatch,
     );
@@ -716,7 +716,7 @@ fn a_statement_about_a_file_is_no_signature_of_it() {
             purpose,
             conditions: &conditions,
         };
-        verify(material, None, &asked, now())
+        judge_asked(material, &asked)
     };
     // SLSA's verification summary: what it says of the file may be that it failed.
     let summary = "https://slsa.dev/verification_summary/v1";
@@ -758,7 +758,7 @@ fn the_signature_of_a_file_has_no_annotations_to_ask_for() {
             purpose: Purpose::FileSignature,
             conditions: &Conditions::default(),
         };
-        verify(&material, None, &asked, now())
+        judge_asked(&material, &asked)
     };
     let mut authority = key_authority(&key);
     accepted(judged(&authority));

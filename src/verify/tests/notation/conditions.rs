@@ -12,7 +12,6 @@ use assay_verify::judge::{Findings, Judgement, Progress, Requirement, Subject, j
 use assay_verify::notation::statement::{Action, Checks, RevocationAction};
 use assay_verify::policy::Conditions;
 use assay_verify::query::{Answered, Answers, Query, Unanswered};
-use assay_verify::x509::revocation::LocalRevocation;
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, KeyIdMethod, KeyUsagePurpose, RevokedCertParams,
     SerialNumber, date_time_ymd,
@@ -97,9 +96,8 @@ fn judge_with(
         conditions,
     };
     let circumstances = Circumstances {
-        now: time(now),
         answers,
-        local: &LocalRevocation::default(),
+        ..Circumstances::at(time(now))
     };
     judge(signatures, &subject, &requirement, &circumstances)
 }
@@ -242,12 +240,7 @@ fn an_answer_goes_on_with_what_lacked_it() {
         accept_unverified: false,
         conditions: &conditions,
     };
-    let (local, nothing) = (LocalRevocation::default(), Answers::default());
-    let mut circumstances = Circumstances {
-        now: now(),
-        answers: &nothing,
-        local: &local,
-    };
+    let mut circumstances = Circumstances::at(now());
     let mut findings = Findings::new(&requirement);
     let progress = findings.add(&[good(), signature.clone()], &subject, &requirement, &circumstances);
     assert_eq!(progress, Progress::Needs(vec![query()]));

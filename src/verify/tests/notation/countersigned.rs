@@ -13,7 +13,6 @@ use assay_verify::notation::trust_policy::VerifyTimestamp;
 use assay_verify::notation::trust_store::TrustStore;
 use assay_verify::policy::Conditions;
 use assay_verify::query::{Answered, Answers, Query};
-use assay_verify::x509::revocation::LocalRevocation;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rcgen::{
@@ -152,9 +151,8 @@ impl<'a> Judge<'a> {
             conditions: &self.conditions,
         };
         let circumstances = Circumstances {
-            now: time(now),
             answers: &self.answers,
-            local: &LocalRevocation::default(),
+            ..Circumstances::at(time(now))
         };
         verify(signature, &asked, &circumstances)
     }

@@ -42,8 +42,11 @@ fn index_of(children: &[Descriptor]) -> RunnableChildren {
 
 /// A permit by a signature that is good until `expiry`, with a certificate of its own.
 fn permit(image: &Descriptor, expiry: &str) -> Permit {
-    let chain = ChainParts::default().build();
-    let mut jws = Jws::new(assay_verify::crypto::EnvelopeAlgorithm::Es256, &chain);
+    permit_by(&ChainParts::default().build(), image, expiry)
+}
+
+fn permit_by(chain: &[Vec<u8>], image: &Descriptor, expiry: &str) -> Permit {
+    let mut jws = Jws::new(assay_verify::crypto::EnvelopeAlgorithm::Es256, chain);
     jws.protected["io.cncf.notary.expiry"] = expiry.into();
     jws.payload = payload(image);
     let trust = Trust::anchored_by(&chain[1]);
@@ -126,14 +129,17 @@ fn a_permit_of_an_index_rests_on_all_that_its_childrens_rest_on() {
     assert!(digests.contains(&one.digest) && digests.contains(&two.digest));
     digests.insert(index.index().digest.clone());
     assert_eq!(whole.rests_on().digests, digests);
-    let certificates: BTreeSet<_> = (early.rests_on().certificates)
-        .union(&late.rests_on().certificates)
-        .cloned()
-        .collect();
-    assert!(certificates.len() > early.rests_on().certificates.len());
-    assert_eq!(whole.rests_on().certificates, certificates);
-    assert_eq!(whole.rests_on().identities, early.rests_on().identities);
+    let signers = whole.rests_on().signers();
+    assert_eq!(signers.len(), 2);
+    for permit in [&early, &late] {
+        assert!(signers.contains(&permit.rests_on().signers()[0]));
+    }
     assert_eq!(whole.grants().len(), 2);
+    // Who signs several children is remembered once.
+    let chain = ChainParts::default().build();
+    let both = [permit_by(&chain, &one, EXPIRY), permit_by(&chain, &two, EXPIRY)];
+    let whole = Permit::of_every_child(&index, &both).unwrap();
+    assert_eq!(whole.rests_on().signers(), both[0].rests_on().signers());
 }
 
 /// Keys and text of one platform.

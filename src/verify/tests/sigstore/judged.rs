@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_verify::Timestamp;
+use assay_verify::circumstances::Circumstances;
 use assay_verify::crypto::{Curve, Hash, KeyKind};
 use assay_verify::policy::Conditions;
 use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
@@ -11,7 +12,7 @@ use assay_verify::sigstore::identity::{AnchoredRegex, IdentityMatcher, TextMatch
 use assay_verify::sigstore::key::VerificationKey;
 use assay_verify::sigstore::material::{ClaimedSigner, Content, Material};
 use assay_verify::sigstore::second_opinion::{self, Opinion, SecondOpinion};
-use assay_verify::sigstore::signature::{self, Artifact, Asked, Purpose, Verified};
+use assay_verify::sigstore::signature::{self, Artifact, Asked, Origin, Purpose, Verified};
 use assay_verify::sigstore::trusted_root::TrustedRoot;
 
 /// When everything is judged: after the vectors were made, and while a certificate of years still counts.
@@ -97,7 +98,11 @@ pub(crate) fn judge(
         purpose,
         conditions: &Conditions::default(),
     };
-    signature::verify(material, bundle, &asked, now())
+    let origin = Origin {
+        bundle,
+        ..Origin::default()
+    };
+    signature::verify(material, &origin, &asked, &Circumstances::at(now()))
         .map(|judged| judged.verified)
         .map_err(|rejected| format!("{}: {}", rejected.step.as_str(), rejected.failure))
 }
