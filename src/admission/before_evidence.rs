@@ -21,14 +21,14 @@ pub(super) enum BeforeEvidence<'a> {
     /// The verdict.
     Decided(Verdict),
     /// Evidence decides.
-    Evidence(&'a Rule, Reach),
+    Evidence(&'a Rule, Sources),
 }
 
 /// Where evidence may come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum Sources {
     /// From the store or a registry.
-    Anywhere,
+    All,
     /// From the store alone: the trust has expired.
     Stored {
         /// When it did.
@@ -76,8 +76,8 @@ pub(super) fn decide<'a>(
     if let Some(exception) = snapshot.exception(repository, digest, now) {
         return decided(rule, Outcome::Admit(Ground::Exception(exception.to_string().into())));
     }
-    let reach = match standing {
-        Standing::Sound | Standing::ClockBehind { .. } => Reach::Anywhere,
+    let sources = match standing {
+        Standing::Sound | Standing::ClockBehind { .. } => Sources::All,
         Standing::Expired {
             since,
             then: WhenExpired::DenyNew,
@@ -85,14 +85,14 @@ pub(super) fn decide<'a>(
         Standing::Expired {
             since,
             then: WhenExpired::CachedOnly,
-        } => Reach::Stored { expired: since },
+        } => Sources::Stored { expired: since },
     };
-    let outcome = match (decision, reach) {
-        (policy::Decision::Require { rule, .. }, reach) => return BeforeEvidence::Evidence(rule, reach),
+    let outcome = match (decision, sources) {
+        (policy::Decision::Require { rule, .. }, sources) => return BeforeEvidence::Evidence(rule, sources),
         (policy::Decision::AdmitDigest { .. }, _) => Outcome::Admit(Ground::ListedDigest),
         (policy::Decision::Deny { reason, .. }, _) => Denial::new(Code::DeniedByRule, reason.to_string()).under(mode),
-        (policy::Decision::Unmatched(_), Reach::Stored { expired: since }) => expired(since).under(mode),
-        (policy::Decision::Unmatched(unmatched), Reach::Anywhere) => {
+        (policy::Decision::Unmatched(_), Sources::Stored { expired: since }) => expired(since).under(mode),
+        (policy::Decision::Unmatched(unmatched), Sources::All) => {
             Outcome::unmatched(unmatched, &repository.to_string())
         }
     };

@@ -104,9 +104,10 @@ pub async fn judge(
     let mut answers = Answers::default();
     let verify = |answers: &Answers| {
         let circumstances = Circumstances {
+            now,
             answers,
             local: &trust.revocation,
-            ..Circumstances::at(now)
+            denied: &trust.denials,
         };
         signature::verify_blob(opened, &asks, &circumstances)
     };

@@ -80,7 +80,7 @@ pub(super) fn decided(question: &Question, decision: &Decision) {
     }
 }
 
-/// Says that an image which was admitted would be denied now. It may be running.
+/// Says that an image which was admitted would not be now. It may be running.
 pub(super) fn withdrawn(repository: &Repository, digest: &Digest, verdict: &Verdict, denial: &Denial) {
     warn!(
         message_id = WITHDRAWN,
@@ -90,7 +90,12 @@ pub(super) fn withdrawn(repository: &Repository, digest: &Digest, verdict: &Verd
         assay_code = denial.code.as_str(),
         assay_rule = verdict.rule.as_deref().unwrap_or_default(),
         assay_policy = verdict.revision.as_deref().unwrap_or_default(),
-        "{repository}@{digest} was admitted and would be denied now: {}",
+        "{repository}@{digest} was admitted and {}: {}",
+        if denial.code.is_inconclusive() {
+            "may be denied now"
+        } else {
+            "would be denied now"
+        },
         verdict.finding()
     );
 }

@@ -26,3 +26,4 @@ pub use question::{Hook, Question, QuestionError};
 pub use statistics::Statistics;
 pub use tree::{Tree, TreeEntry, describe};
 pub use verdict::{Denial, Ground, Outcome, Verdict};
+pub use withdrawal::Withdrawn;

@@ -19,7 +19,7 @@ use tokio::time::timeout_at;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::before_evidence::{self, BeforeEvidence, Reach, verdict};
+use super::before_evidence::{self, BeforeEvidence, Sources, verdict};
 use super::evaluate::{self, Evaluation, Explanation, Waiting};
 use super::events;
 use super::question::{Question, QuestionError};
@@ -180,16 +180,17 @@ impl Admission {
         };
         match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
             BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
-            BeforeEvidence::Evidence(rule, reach) => {
-                evaluate::within(&self.inner, &snapshot, rule, question, now, reach, Waiting::Asker)
+            BeforeEvidence::Evidence(rule, sources) => {
+                evaluate::within(&self.inner, &snapshot, rule, question, now, sources, Waiting::Asker)
                     .await
                     .explanation
             }
         }
     }
 
-    /// What is decided about an image by what is on this node, without the network. What lacks the registry's or an
-    /// authority's word is not decided.
+    /// Judges by the policy in force and by what is stored, without a network: no registry is searched, no endpoint and no
+    /// plugin asked. Where that does not suffice for an admit the denial is inconclusive ([`Code::is_inconclusive`]), because the
+    /// registry may have what lacks. It touches neither the verdicts in memory nor the order in which evidence is evicted.
     pub async fn judge_stored(&self, question: &Question) -> Explanation {
         let now = (self.inner.clock)();
         let Some(snapshot) = self.inner.trust.current() else {
@@ -198,7 +199,7 @@ impl Admission {
         match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
             BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
             BeforeEvidence::Evidence(rule, _) => {
-                let evaluation = evaluate::from_stored(&self.inner, &snapshot, rule, question, now).await;
+                let evaluation = evaluate::stored(&self.inner, &snapshot, rule, question, now).await;
                 evaluation.explanation
             }
         }
@@ -214,7 +215,7 @@ impl Admission {
         match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
             BeforeEvidence::Decided(verdict) => Arc::new(verdict),
             BeforeEvidence::Evidence(rule, _) => {
-                let evaluation = evaluate::from_stored(&self.inner, &snapshot, rule, question, now).await;
+                let evaluation = evaluate::stored(&self.inner, &snapshot, rule, question, now).await;
                 if !evaluation.explanation.verdict.outcome.admits() {
                     return Arc::new(evaluation.explanation.verdict);
                 }
@@ -364,22 +365,23 @@ impl Admission {
                 return (Arc::new(no_policy(&self.inner.trust)), CacheState::NotNeeded);
             };
             let now = (self.inner.clock)();
-            let (rule, reach) = match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
+            let (rule, sources) = match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now)
+            {
                 BeforeEvidence::Decided(verdict) => return (Arc::new(verdict), CacheState::NotNeeded),
-                BeforeEvidence::Evidence(rule, reach) => (rule, reach),
+                BeforeEvidence::Evidence(rule, sources) => (rule, sources),
             };
             let key = key(question, &snapshot);
             // A flight that landed after the deny-list changed may have brought a verdict home that it touches.
             let remembered = self.inner.verdicts.get(&key, now);
             if let Some(hit) = remembered.filter(|hit| self.holds(&snapshot, question, &hit.value)) {
-                if hit.refresh_due && reach == Reach::Anywhere {
+                if hit.refresh_due && sources == Sources::All {
                     // Nobody waits for it; what it finds replaces the verdict.
-                    drop(self.fly(key, question.clone(), snapshot.clone(), reach, Waiting::Nobody));
+                    drop(self.fly(key, question.clone(), snapshot.clone(), sources, Waiting::Nobody));
                 }
                 return (hit.value, CacheState::Verdict);
             }
             let flight = async {
-                let flight = self.fly(key, question.clone(), snapshot.clone(), reach, Waiting::Asker)?;
+                let flight = self.fly(key, question.clone(), snapshot.clone(), sources, Waiting::Asker)?;
                 flight.outcome().await
             };
             let denial = match timeout_at((started + VERIFY_DEADLINE).into(), flight).await {
@@ -419,7 +421,7 @@ impl Admission {
         key: VerdictKey,
         question: Question,
         snapshot: Arc<TrustSnapshot>,
-        reach: Reach,
+        sources: Sources,
         waiting: Waiting,
     ) -> Result<Flight<Answer>, FlightError> {
         let admission = self.clone();
@@ -439,7 +441,7 @@ impl Admission {
             loop {
                 let changes = admission.changed_answers();
                 let evaluation =
-                    evaluate::within(&admission.inner, &snapshot, rule, &question, now, reach, waiting).await;
+                    evaluate::within(&admission.inner, &snapshot, rule, &question, now, sources, waiting).await;
                 let answer = admission.land(&landing, evaluation, now);
                 // Revocation data that came meanwhile may end what was found. Then it is judged again, from what is at hand
                 // now; what changes without end is answered and not remembered.

@@ -19,12 +19,31 @@ pub struct Respondents {
     pub plugins: Arc<Plugins>,
 }
 
+/// Who may be asked what a judgement lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Everybody who can answer.
+    World,
+    /// Nobody: only what is kept counts. A plugin's word is not, because nobody signed it.
+    Kept,
+}
+
 impl Respondents {
     /// Puts one query. It comes back, with an answer or with why there is none.
-    pub(super) async fn ask(&self, query: Query, now: Timestamp) -> (Query, Answered) {
+    pub(super) async fn ask(&self, query: Query, reach: Reach, now: Timestamp) -> (Query, Answered) {
         if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {
-            let now = self.plugins.answer(&query).await;
+            let now = match reach {
+                Reach::World => self.plugins.answer(&query).await,
+                Reach::Kept => Err(Unanswered {
+                    code: Code::PluginUnavailable,
+                    reason: "it was not to be asked".into(),
+                }),
+            };
             return (query, Answered { now, kept: None });
+        }
+        if reach == Reach::Kept {
+            let answered = self.revocation.recall(&query, now).await;
+            return (query, answered);
         }
         let asked = self.revocation.answer(&BTreeSet::from([query.clone()]), now).await;
         asked.into_iter().next().unwrap_or_else(|| {
@@ -40,16 +59,6 @@ impl Respondents {
                 },
             )
         })
-    }
-
-    /// The same, from what this node has. Plugins are its own, and run without asking anybody that assayd knows of: one that
-    /// does is not asked here.
-    pub(super) async fn ask_node(&self, query: Query, now: Timestamp) -> (Query, Answered) {
-        if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {
-            return self.ask(query, now).await;
-        }
-        let answered = self.revocation.known(&query, now).await;
-        (query, answered)
     }
 
     /// Keeps the answers that were found to be signed by those who may. Persisting follows judging, so that an answer that

@@ -213,6 +213,7 @@ impl TreeEntry {
         };
         let circumstances = Circumstances {
             local: &snapshot.revocation,
+            denied: &snapshot.denials,
             ..Circumstances::at(now)
         };
         match judge::judge(std::slice::from_ref(signature), &subject, &requirement, &circumstances) {

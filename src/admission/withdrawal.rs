@@ -18,7 +18,16 @@ use super::question::Question;
 use super::verdict::Verdict;
 use crate::cache::verdicts::VerdictKey;
 
-/// What was admitted and is no longer sure, and what is known to be denied now.
+/// Images that were admitted and are no longer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withdrawn {
+    /// They would be denied.
+    pub denied: usize,
+    /// What is stored does not suffice any more, and their registry was not asked: it may have more.
+    pub undecided: usize,
+}
+
+/// What was admitted and is no longer sure, and what became of it.
 #[derive(Debug, Default)]
 pub(super) struct Withdrawals {
     state: Mutex<State>,
@@ -30,7 +39,7 @@ pub(super) struct Withdrawals {
 struct State {
     /// To be judged again, at most [`MAX_CACHED_VERDICTS`].
     waiting: VecDeque<Question>,
-    /// Admitted once, denied now. At most [`MAX_CACHED_VERDICTS`].
+    /// Admitted once and no longer, and why. At most [`MAX_CACHED_VERDICTS`].
     withdrawn: BTreeMap<(Repository, Digest), Code>,
 }
 
@@ -52,16 +61,21 @@ impl Withdrawals {
         self.added.notify_one();
     }
 
-    /// How many images that were admitted are known to be denied now.
-    fn count(&self) -> usize {
-        self.lock().withdrawn.len()
+    /// How many images that were admitted are no longer, by whether that is certain.
+    fn count(&self) -> Withdrawn {
+        let state = self.lock();
+        let undecided = state.withdrawn.values().filter(|code| code.is_inconclusive()).count();
+        Withdrawn {
+            denied: state.withdrawn.len() - undecided,
+            undecided,
+        }
     }
 
-    /// Remembers what became of an image. True where it was not known to be denied.
+    /// Remembers what became of an image. True where it was not known before.
     fn found(&self, question: &Question, verdict: &Verdict) -> bool {
         let image = (question.repository.clone(), question.descriptor.digest.clone());
         let mut state = self.lock();
-        match verdict.outcome.denial().filter(|denial| !denial.code.is_inconclusive()) {
+        match verdict.outcome.denial() {
             Some(_) if state.withdrawn.len() >= MAX_CACHED_VERDICTS => false,
             Some(denial) => state.withdrawn.insert(image, denial.code) != Some(denial.code),
             None => {
@@ -96,8 +110,8 @@ impl Admission {
         }
     }
 
-    /// How many images that were admitted would be denied now, as far as that is known.
-    pub fn withdrawn(&self) -> usize {
+    /// How many images that were admitted would not be now, as far as that is known.
+    pub fn withdrawn(&self) -> Withdrawn {
         self.inner.withdrawals.count()
     }
 }

@@ -32,19 +32,16 @@ pub fn render(admission: &Admission, now: Timestamp) -> String {
         "How long askers waited, by what it took",
         statistics.durations.clone(),
     );
-    let mut gauge = |name: &str, help: &str, value: i64| {
-        let gauge = Gauge::<i64>::default();
-        gauge.set(value);
-        registry.register(name, help, gauge);
-    };
     let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
     let snapshot = admission.trust().current();
     gauge(
+        &mut registry,
         "policy_rejected",
         "1 while what is on disk or in the policy repository is broken, and not what is in force",
         i64::from(admission.trust().rejected().is_some() || !admission.sync().known().refused.is_empty()),
     );
     gauge(
+        &mut registry,
         "break_glass_active",
         "1 while any exception is active",
         i64::from(
@@ -54,30 +51,39 @@ pub fn render(admission: &Admission, now: Timestamp) -> String {
         ),
     );
     gauge(
+        &mut registry,
         "deny_list_entries",
         "Entries of all deny-lists in force",
         count(snapshot.as_ref().map_or(0, |snapshot| snapshot.denials.entries().len())),
     );
     gauge(
-        "withdrawn_images",
-        "Images that were admitted since the start and would be denied now",
-        count(admission.withdrawn()),
-    );
-    gauge(
+        &mut registry,
         "verdicts_cached",
         "Verdicts in memory",
         count(admission.cached_verdicts()),
     );
     gauge(
+        &mut registry,
         "evidence_degraded",
         "1 while the store of evidence does less than it should",
         i64::from(admission.evidence().stats().state.is_degraded()),
+    );
+    let withdrawn = Family::<Word, Gauge>::default();
+    let found = admission.withdrawn();
+    for (state, images) in [("denied", found.denied), ("undecided", found.undecided)] {
+        withdrawn.get_or_create(&Word { state }).set(count(images));
+    }
+    registry.register(
+        "withdrawn_images",
+        "Images that were admitted since the start and would not be now",
+        withdrawn,
     );
     let sync = admission.sync();
     let known = sync.known();
     if sync.followed().is_some() {
         if let Some(versions) = &known.versions {
             gauge(
+                &mut registry,
                 "trust_expires_timestamp_seconds",
                 "When the first metadata of the policy repository expires",
                 versions.first_expiry().as_second(),
@@ -85,12 +91,14 @@ pub fn render(admission: &Admission, now: Timestamp) -> String {
         }
         if let Some(at) = known.last_success {
             gauge(
+                &mut registry,
                 "last_sync_success_timestamp_seconds",
                 "When the policy repository last had an answer that was taken",
                 at.as_second(),
             );
         }
         gauge(
+            &mut registry,
             "fleet_state_degraded",
             "1 while the state of the policy repository cannot be kept on disk",
             i64::from(known.degraded.is_some()),
@@ -131,4 +139,10 @@ pub fn render(admission: &Admission, now: Timestamp) -> String {
     // Writing to a string cannot fail.
     let _ = encode(&mut text, &registry);
     text
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: i64) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(value);
+    registry.register(name, help, gauge);
 }

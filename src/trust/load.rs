@@ -164,6 +164,7 @@ pub fn load_blob(folder: &Path, name: Option<&str>, user: u32) -> Result<BlobTru
     let mut loader = Loader::new(files, &base, Timestamp::UNIX_EPOCH);
     let read = loader.read_blob_trust(folder, name);
     let revocation = loader.read_revocation(&base.join(REVOCATION_FOLDER));
+    let denials = loader.read_deny_list(&base.join(REVOCATION_FOLDER).join(DENY_LIST_FILE));
     let mut diagnostics = loader.diagnostics;
     let refused = has_errors(&diagnostics);
     match read {
@@ -171,6 +172,7 @@ pub fn load_blob(folder: &Path, name: Option<&str>, user: u32) -> Result<BlobTru
             statement,
             stores,
             revocation,
+            denials,
             warnings: diagnostics,
         }),
         _ => {

@@ -39,6 +39,8 @@ pub struct BlobTrust {
     pub stores: TrustStores,
     /// CRLs and OCSP responses from files.
     pub revocation: LocalRevocation,
+    /// Who is denied.
+    pub denials: DenyList,
     /// What is valid in the trust policy and probably not meant.
     pub warnings: Vec<Diagnostic>,
 }
