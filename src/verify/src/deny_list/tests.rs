@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 
 use super::*;
 use crate::limits::{MAX_DENY_LIST_ENTRIES, MAX_DENY_LIST_SIZE, MAX_DENY_REASON_LENGTH};
+use crate::x509::loose_name::LooseAttribute;
 
 /// A list with these entries; what is mandatory is added.
 fn list(entries: &[&str]) -> String {
@@ -366,5 +367,77 @@ fn texts_are_short_enough_for_the_line_that_a_hook_prints() {
     ] {
         let found = refused(&with(&reason, &reference));
         assert!(found[0].contains(expected), "{found:?}");
+    }
+}
+
+/// The facts of a signer with these attributes, and a key of its own.
+fn signer(attributes: &[&str], made: Option<(&str, &str)>) -> SignerFacts {
+    let attributes = attributes.join(",");
+    let names = LooseAttribute::of_text(&attributes).unwrap();
+    let mut names: Vec<_> = names.iter().map(Name::of_attribute).collect();
+    names.push(Name::of_digest(&A.parse().unwrap()));
+    let made = made.map(|(after, by)| Made {
+        after: at(after),
+        by: at(by),
+    });
+    SignerFacts::of_names(names, made)
+}
+
+#[test]
+fn an_identity_is_found_among_many_that_share_most_of_it() {
+    let subject = |number: usize| format!("C=US, ST=WA, O=Corp, OU={}, CN=release {}", number % 7, number % 11);
+    let entry = |number: usize| format!(r#""identity": {{"certificate_subject": "{}"}}"#, subject(number));
+    let entries: Vec<_> = (0..77).map(entry).collect();
+    for missing in [0, 5, 76] {
+        let others = entries.iter().enumerate().filter(|(number, _)| *number != missing);
+        let list = parsed(&list(&others.map(|(_, entry)| entry.as_str()).collect::<Vec<_>>()));
+        for number in 0..77 {
+            let facts = signer(&[&subject(number), "L=Seattle"], None);
+            let found = list.find([], [&facts]).map(|entry| entry.denied().to_string());
+            let (unit, name) = (number % 7, number % 11);
+            let expected = format!("identity C=US, CN=release {name}, O=Corp, OU={unit}, ST=WA");
+            assert_eq!(
+                found,
+                Some(expected).filter(|_| number != missing),
+                "{number} without {missing}"
+            );
+        }
+    }
+}
+
+#[test]
+fn several_windows_of_one_identity_each_count() {
+    let entry = |window: &str| format!(r#""identity": {{"certificate_subject": "C=US,ST=WA,O=Corp"}}, {window}"#);
+    let list = parsed(&list(&[
+        &entry(r#""until": "2026-02-01T00:00:00Z""#),
+        &entry(r#""from": "2026-06-01T00:00:00Z", "until": "2026-07-01T00:00:00Z""#),
+    ]));
+    let window = |made| {
+        let facts = signer(&["C=US,ST=WA,O=Corp"], made);
+        let found = list.find([], [&facts])?;
+        list.entries().position(|entry| entry == found)
+    };
+    for (made, expected) in [
+        (None, Some(0)),
+        (Some(("2026-01-31T00:00:00Z", "2026-05-01T00:00:00Z")), Some(0)),
+        (Some(("2026-02-01T00:00:00Z", "2026-05-31T00:00:00Z")), None),
+        (Some(("2026-02-01T00:00:00Z", "2026-06-01T00:00:00Z")), Some(1)),
+        (Some(("2026-06-30T00:00:00Z", "2026-08-01T00:00:00Z")), Some(1)),
+        (Some(("2026-07-01T00:00:00Z", "2026-08-01T00:00:00Z")), None),
+    ] {
+        assert_eq!(window(made), expected, "{made:?}");
+    }
+}
+
+#[test]
+fn of_digests_and_signers_the_first_entry_of_the_list_is_told() {
+    let facts = signer(&["C=US,ST=WA,O=Corp"], None);
+    let identity = r#""identity": {"certificate_subject": "C=US,ST=WA,O=Corp"}"#.to_owned();
+    let image = format!(r#""image": "{B}""#);
+    let b = B.parse().unwrap();
+    for entries in [[&identity, &image], [&image, &identity]] {
+        let list = parsed(&list(&entries.map(String::as_str)));
+        let found = list.find([&b], [&facts]).unwrap();
+        assert_eq!(Some(found), list.entries().next());
     }
 }

@@ -240,6 +240,8 @@ impl RestsOn {
 
     fn rest_on(&mut self, signer: &SignerFacts) {
         if !self.signers.contains(signer) {
+            // Mostly there is one, and it is kept for long.
+            self.signers.reserve_exact(1);
             self.signers.push(signer.clone());
         }
     }

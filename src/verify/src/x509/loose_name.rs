@@ -35,9 +35,15 @@ const MORE_NAMED_TYPES: [(&str, &str); 9] = [
 pub(crate) struct LooseAttribute(Box<str>);
 
 impl LooseAttribute {
-    fn new(kind: &str, value: &str) -> Self {
-        let words: Vec<_> = value.split_whitespace().collect();
-        Self(format!("{kind}={}", words.join(" ").to_lowercase()).into())
+    fn new(kind: ObjectIdentifier, value: &str) -> Self {
+        let mut text = format!("{kind}=");
+        for (position, word) in value.split_whitespace().enumerate() {
+            if position > 0 {
+                text.push(' ');
+            }
+            text.extend(word.chars().flat_map(char::to_lowercase));
+        }
+        Self(text.into())
     }
 
     /// The text of type and value.
@@ -48,7 +54,7 @@ impl LooseAttribute {
     /// The attributes of a certificate's name.
     pub(crate) fn of_name(name: &Name) -> impl Iterator<Item = Self> + '_ {
         name.iter()
-            .map(|attribute| Self::new(&attribute.oid.to_string(), &any_text(attribute)))
+            .map(|attribute| Self::new(attribute.oid, &any_text(attribute)))
     }
 
     /// The attributes of a name that a person wrote as a trusted identity is written.
@@ -59,7 +65,7 @@ impl LooseAttribute {
     pub(crate) fn of_identity(name: &DistinguishedName) -> Result<Vec<Self>, DistinguishedNameError> {
         let attributes = name.attributes();
         attributes
-            .map(|(kind, value)| Ok(Self::new(&type_number(kind)?, value)))
+            .map(|(kind, value)| Ok(Self::new(type_number(kind)?, value)))
             .collect()
     }
 
@@ -89,22 +95,18 @@ impl LooseAttribute {
             if value.trim().is_empty() {
                 return Err(DistinguishedNameError::Empty(kind.into()));
             }
-            attributes.push(Self::new(&type_number(kind)?, &value));
+            attributes.push(Self::new(type_number(kind)?, &value));
         }
         Ok(attributes)
     }
 }
 
 /// The number of a type, by its name in any case or by the number itself.
-fn type_number(kind: &str) -> Result<String, DistinguishedNameError> {
+fn type_number(kind: &str) -> Result<ObjectIdentifier, DistinguishedNameError> {
     let mut named = NAMED_TYPES.iter().chain(&MORE_NAMED_TYPES);
-    if let Some((number, _)) = named.find(|(_, name)| name.eq_ignore_ascii_case(kind)) {
-        return Ok((*number).to_owned());
-    }
-    match ObjectIdentifier::new(kind) {
-        Ok(number) => Ok(number.to_string()),
-        Err(_) => Err(DistinguishedNameError::UnknownType(kind.into())),
-    }
+    let named = named.find(|(_, name)| name.eq_ignore_ascii_case(kind));
+    let number = named.map_or(kind, |(number, _)| number);
+    ObjectIdentifier::new(number).map_err(|_| DistinguishedNameError::UnknownType(kind.into()))
 }
 
 /// The text of a value, whatever its type. Where writers and readers disagree on the character set, one reading is taken, always
@@ -134,6 +136,10 @@ fn any_text(attribute: &AttributeTypeAndValue) -> String {
 #[cfg(test)]
 mod tests {
     use std::str::FromStr as _;
+
+    use der::asn1::SetOfVec;
+    use der::{Any, Decode as _, Encode as _};
+    use x509_cert::name::{RdnSequence, RelativeDistinguishedName};
 
     use super::*;
 
@@ -169,6 +175,40 @@ mod tests {
         let mut found: Vec<_> = LooseAttribute::of_name(&name).collect();
         found.sort();
         assert_eq!(found, of_text("DC=corp, E=CA@corp.example, CN=Root CA"));
+    }
+
+    /// Names that no trusted identity can be compared with.
+    #[test]
+    fn neither_a_second_value_nor_a_joined_or_odd_one_hides_an_attribute() {
+        let attribute = |number: &str, tag, bytes: &[u8]| AttributeTypeAndValue {
+            oid: ObjectIdentifier::new(number).unwrap(),
+            value: Any::new(tag, bytes).unwrap(),
+        };
+        let (unit, organisation) = ("2.5.4.11", "2.5.4.10");
+        let mut sequence = RdnSequence::default();
+        for joined in [
+            vec![
+                attribute(unit, Tag::Utf8String, b"one"),
+                attribute(organisation, Tag::BmpString, b"\0C\0o"),
+            ],
+            vec![attribute(unit, Tag::PrintableString, b"two")],
+            vec![attribute(unit, Tag::TeletexString, b"Caf\xe9")],
+            vec![attribute(unit, Tag::OctetString, b"\x01\x02")],
+        ] {
+            sequence.push(RelativeDistinguishedName::from(SetOfVec::try_from(joined).unwrap()));
+        }
+        let name = Name::from_der(&sequence.to_der().unwrap()).unwrap();
+        assert!(DistinguishedName::from_name(&name).is_err());
+        let mut found: Vec<_> = LooseAttribute::of_name(&name).map(|one| one.0).collect();
+        found.sort();
+        let expected = [
+            "2.5.4.10=co",
+            "2.5.4.11=#0102",
+            "2.5.4.11=café",
+            "2.5.4.11=one",
+            "2.5.4.11=two",
+        ];
+        assert_eq!(found, expected.map(Box::from));
     }
 
     #[test]

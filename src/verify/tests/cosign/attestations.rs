@@ -18,14 +18,14 @@ fn key() -> KeyPair {
     KeyPair::generate().unwrap()
 }
 
-fn provenance(key: &KeyPair, builder: &str) -> Signature {
+pub(crate) fn provenance(key: &KeyPair, builder: &str) -> Signature {
     bundle(
         key,
         &statement(SLSA, &json!({ "runDetails": { "builder": { "id": builder } } })),
     )
 }
 
-fn built_by(builder: &str) -> AttestationRequirement {
+pub(crate) fn built_by(builder: &str) -> AttestationRequirement {
     asked(SLSA, vec![equals("predicate.runDetails.builder.id", builder)], None)
 }
 
@@ -120,7 +120,7 @@ fn any_good_statement_suffices_where_age_does_not_matter() {
     admitted(judged(&evidence, &key, &built_by("b")));
 }
 
-fn scan(key: &KeyPair, finished: &str, severities: &[&str]) -> Signature {
+pub(crate) fn scan(key: &KeyPair, finished: &str, severities: &[&str]) -> Signature {
     let findings: Vec<Value> = severities
         .iter()
         .map(|severity| json!({ "VulnerabilityID": "CVE-1", "Severity": severity }))
@@ -134,7 +134,7 @@ fn scan(key: &KeyPair, finished: &str, severities: &[&str]) -> Signature {
     bundle(key, &statement(VULN, &predicate))
 }
 
-fn no_worse_than_high() -> AttestationRequirement {
+pub(crate) fn no_worse_than_high() -> AttestationRequirement {
     let age = Duration::from_secs(7 * 24 * 3600);
     asked(VULN, vec![Condition::MaxSeverity(Severity::High)], Some(age))
 }

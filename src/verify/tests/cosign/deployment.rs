@@ -7,6 +7,7 @@ use assay_verify::Timestamp;
 use assay_verify::attestation::AttestationRequirement;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
+use assay_verify::deny_list::DenyList;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::evidence::{SIMPLE_SIGNING, Signature, SignatureManifest};
@@ -482,6 +483,17 @@ pub(crate) fn judge_image(
     authorities: &[(&str, &Authority)],
     attestations: &[(&str, &Authority, &AttestationRequirement)],
 ) -> Judgement {
+    judge_image_under(&DenyList::default(), evidence, needed, authorities, attestations)
+}
+
+/// The same under a deny-list.
+pub(crate) fn judge_image_under(
+    denied: &DenyList,
+    evidence: &[Signature],
+    needed: usize,
+    authorities: &[(&str, &Authority)],
+    attestations: &[(&str, &Authority, &AttestationRequirement)],
+) -> Judgement {
     let image = image();
     let repository = "registry.test/app".parse().unwrap();
     let subject = Subject {
@@ -507,7 +519,11 @@ pub(crate) fn judge_image(
         conditions: &Conditions::default(),
         attestations: &attestations,
     };
-    judge::judge(evidence, &subject, &requirement, &Circumstances::at(now()))
+    let circumstances = Circumstances {
+        denied,
+        ..Circumstances::at(now())
+    };
+    judge::judge(evidence, &subject, &requirement, &circumstances)
 }
 
 /// Why an image is denied.

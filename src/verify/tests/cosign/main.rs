@@ -1,6 +1,9 @@
 //! Signatures and attestations of cosign, made in the test with one defect at a time.
 
 mod attestations;
+mod denied;
+#[path = "../shared/deny_list.rs"]
+mod deny_list;
 mod deployment;
 mod judgement;
 mod steps;

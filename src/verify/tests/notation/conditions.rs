@@ -23,7 +23,7 @@ const CRL: &str = "http://crl.example/1";
 const SERIAL: u64 = 4711;
 
 /// A signature by a leaf that can be revoked, and the root that issued it.
-fn revocable() -> (Signature, Vec<u8>) {
+pub(crate) fn revocable() -> (Signature, Vec<u8>) {
     let mut parts = ChainParts::default();
     parts.root.key_usages.push(KeyUsagePurpose::CrlSign);
     parts.leaf.serial_number = Some(SerialNumber::from(SERIAL));

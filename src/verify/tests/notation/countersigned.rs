@@ -5,6 +5,7 @@ use std::sync::Arc;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
 use assay_verify::crypto::EnvelopeAlgorithm;
+use assay_verify::deny_list::DenyList;
 use assay_verify::evidence::Signature;
 use assay_verify::notation::signature::{Asked, NotVerified, SignatureJudgement, Terms, verify};
 use assay_verify::notation::statement::{Action, Checks, RevocationAction, TrustStoreKind};
@@ -30,9 +31,9 @@ const TSA_CRL: &str = "http://tsa.example/crl";
 const TSA_SERIAL: u64 = 99;
 
 /// A signer's chain, and a timestamp authority's that can be revoked.
-struct Chains {
-    signer: Vec<Vec<u8>>,
-    time: Vec<Vec<u8>>,
+pub(crate) struct Chains {
+    pub(crate) signer: Vec<Vec<u8>>,
+    pub(crate) time: Vec<Vec<u8>>,
 }
 
 fn time_authority() -> ChainParts {
@@ -52,7 +53,7 @@ fn time_authority() -> ChainParts {
 }
 
 impl Chains {
-    fn new(signer: ChainParts) -> Self {
+    pub(crate) fn new(signer: ChainParts) -> Self {
         Self {
             signer: signer.build(),
             time: time_authority().build(),
@@ -60,7 +61,7 @@ impl Chains {
     }
 
     /// A signature with the token that `token` makes of a good one.
-    fn sign(&self, change: impl FnOnce(&mut Token)) -> Signature {
+    pub(crate) fn sign(&self, change: impl FnOnce(&mut Token)) -> Signature {
         let envelope = Jws::new(EnvelopeAlgorithm::Es256, &self.signer).envelope();
         let mut envelope: Value = serde_json::from_slice(&envelope).unwrap();
         let signature = URL_SAFE_NO_PAD.decode(envelope["signature"].as_str().unwrap()).unwrap();
@@ -71,7 +72,7 @@ impl Chains {
         evidence(JWS, &serde_json::to_vec(&envelope).unwrap(), &image())
     }
 
-    fn unstamped(&self) -> Signature {
+    pub(crate) fn unstamped(&self) -> Signature {
         evidence(
             JWS,
             &Jws::new(EnvelopeAlgorithm::Es256, &self.signer).envelope(),
@@ -80,7 +81,7 @@ impl Chains {
     }
 
     /// Trusts both roots; the signature's own expiry is only logged, because these tests look far into the future.
-    fn trust(&self, checks: Checks) -> Trust {
+    pub(crate) fn trust(&self, checks: Checks) -> Trust {
         let mut trust = Trust::anchored_by(self.signer.last().unwrap()).checks(Checks {
             expiry: Action::Log,
             ..checks
@@ -94,7 +95,7 @@ impl Chains {
 }
 
 /// What the timestamp authority's issuer says.
-fn answers(revoked: bool) -> Answers {
+pub(crate) fn answers(revoked: bool) -> Answers {
     let mut params = ca("time intermediate");
     params.key_usages.push(KeyUsagePurpose::CrlSign);
     let entry = RevokedCertParams {
@@ -123,24 +124,26 @@ fn answers(revoked: bool) -> Answers {
     answers
 }
 
-struct Judge<'a> {
-    trust: &'a Trust,
-    when: VerifyTimestamp,
-    conditions: Conditions,
-    answers: Answers,
+pub(crate) struct Judge<'a> {
+    pub(crate) trust: &'a Trust,
+    pub(crate) when: VerifyTimestamp,
+    pub(crate) conditions: Conditions,
+    pub(crate) answers: Answers,
+    pub(crate) denied: DenyList,
 }
 
 impl<'a> Judge<'a> {
-    fn new(trust: &'a Trust) -> Self {
+    pub(crate) fn new(trust: &'a Trust) -> Self {
         Self {
             trust,
             when: VerifyTimestamp::Always,
             conditions: Conditions::default(),
             answers: answers(false),
+            denied: DenyList::default(),
         }
     }
 
-    fn judge(&self, signature: &Signature, now: &str) -> SignatureJudgement {
+    pub(crate) fn judge(&self, signature: &Signature, now: &str) -> SignatureJudgement {
         let asked = Asked {
             target: &image(),
             terms: Terms {
@@ -152,13 +155,14 @@ impl<'a> Judge<'a> {
         };
         let circumstances = Circumstances {
             answers: &self.answers,
+            denied: &self.denied,
             ..Circumstances::at(time(now))
         };
         verify(signature, &asked, &circumstances)
     }
 
     /// The step and the code that ended it; nothing where it is verified.
-    fn ended(&self, signature: &Signature, now: &str) -> Option<(Step, Code)> {
+    pub(crate) fn ended(&self, signature: &Signature, now: &str) -> Option<(Step, Code)> {
         match self.judge(signature, now).result {
             Ok(_) => None,
             Err(NotVerified::Rejected(rejected)) => Some((rejected.step, rejected.code())),

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use assay_verify::Timestamp;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
+use assay_verify::deny_list::DenyList;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
@@ -16,6 +17,7 @@ use assay_verify::notation::statement::Checks;
 use assay_verify::policy::Conditions;
 use proptest::prelude::*;
 
+use crate::deny_list::deny;
 use crate::support::*;
 
 fn judge_image(
@@ -38,7 +40,11 @@ fn judge_image(
         accept_unverified,
         conditions: &Conditions::default(),
     };
-    judge(evidence, &subject, &requirement, &Circumstances::at(now))
+    let circumstances = Circumstances {
+        denied: &DENIED,
+        ..Circumstances::at(now)
+    };
+    judge(evidence, &subject, &requirement, &circumstances)
 }
 
 #[track_caller]
@@ -95,8 +101,13 @@ static JUNK: LazyLock<Vec<Signature>> = LazyLock::new(|| {
             &Jws::new(assay_verify::crypto::EnvelopeAlgorithm::Es256, &stranger).envelope(),
             &image(),
         ),
+        WITHDRAWN.clone(),
     ]
 });
+/// A signature like the good one, but for the deny-list.
+static WITHDRAWN: LazyLock<Signature> = LazyLock::new(|| evidence(COSE, &cose().envelope(), &image()));
+static DENIED: LazyLock<DenyList> =
+    LazyLock::new(|| deny(&[&format!(r#""signature": "{}""#, WITHDRAWN.manifest().digest())]));
 static GOOD: LazyLock<Signature> = LazyLock::new(good);
 
 #[test]
@@ -249,6 +260,8 @@ fn the_failure_that_came_closest_is_the_reason() {
     assert_eq!(code(&JUNK[2..3]), Code::SignatureInvalid);
     assert_eq!(code(&JUNK[3..4]), Code::SubjectMismatch);
     assert_eq!(code(&JUNK[7..8]), Code::UntrustedSigner);
+    assert_eq!(code(&JUNK[8..9]), Code::DeniedByList);
+    assert_eq!(code(&JUNK), Code::DeniedByList);
     // Whatever the order.
     let mut evidence = vec![JUNK[0].clone(), JUNK[2].clone(), JUNK[7].clone()];
     assert_eq!(code(&evidence), Code::SignatureExpired);
@@ -341,7 +354,7 @@ proptest! {
     /// Junk around the evidence, in any order, never turns an admit into a denial.
     #[test]
     fn more_signatures_never_turn_an_admit_into_a_denial(
-        junk in proptest::collection::vec(0..8_usize, 0..20),
+        junk in proptest::collection::vec(0..JUNK.len(), 0..20),
         position in any::<proptest::sample::Index>(),
         strict in any::<bool>(),
         accept_unverified in any::<bool>(),
@@ -362,7 +375,7 @@ proptest! {
 
     /// And junk alone never admits.
     #[test]
-    fn junk_is_never_admitted(junk in proptest::collection::vec(0..8_usize, 0..20)) {
+    fn junk_is_never_admitted(junk in proptest::collection::vec(0..JUNK.len(), 0..20)) {
         let evidence: Vec<_> = junk.iter().map(|kind| JUNK[*kind].clone()).collect();
         let judgement = judge_image(&evidence, 1, &[("corp", CORP.authority())], true, now());
         prop_assert!(matches!(judgement, Judgement::Reject(_)));

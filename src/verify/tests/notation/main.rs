@@ -4,6 +4,9 @@ mod blobs;
 mod chains;
 mod conditions;
 mod countersigned;
+mod denied;
+#[path = "../shared/deny_list.rs"]
+mod deny_list;
 mod envelopes;
 mod judgement;
 mod platforms;
