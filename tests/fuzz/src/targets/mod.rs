@@ -6,11 +6,13 @@ pub mod certificate;
 pub mod checkpoint;
 pub mod cose;
 pub mod crl;
+pub mod deny_list;
 pub mod descriptor;
 pub mod digest;
 pub mod distinguished_name;
 pub mod dsse;
 mod envelope;
+pub mod exception;
 pub mod fulcio;
 pub mod identities;
 pub mod index;
@@ -42,10 +44,12 @@ pub const ALL: &[&Target] = &[
     &checkpoint::TARGET,
     &cose::TARGET,
     &crl::TARGET,
+    &deny_list::TARGET,
     &descriptor::TARGET,
     &digest::TARGET,
     &distinguished_name::TARGET,
     &dsse::TARGET,
+    &exception::TARGET,
     &fulcio::TARGET,
     &identities::TARGET,
     &index::TARGET,
