@@ -340,7 +340,7 @@ impl Client {
         contents: &BTreeMap<Digest, Arc<[u8]>>,
     ) -> Result<Generation, SyncError> {
         let incomplete = || SyncError::Integrity {
-            file: Role::Targets.pin().into(),
+            file: Role::Targets.document().into(),
             cause: "it is incomplete".into(),
         };
         let (mut files, mut digests) = (BTreeMap::new(), BTreeMap::new());
@@ -378,7 +378,7 @@ impl Client {
             workflow.seed(&generation.metadata.timestamp, &generation.metadata.snapshot);
         }
         let missing = || SyncError::NotFound {
-            file: Role::Timestamp.pin().into(),
+            file: Role::Timestamp.document().into(),
         };
         let mut timestamp: Arc<[u8]> = session.timestamp().await?.ok_or_else(missing)?.into();
         if !workflow.timestamp(&timestamp, &self.floor)?
@@ -536,8 +536,9 @@ async fn fetch(
     in_flight: &Semaphore,
 ) -> Result<(Digest, Arc<[u8]>), SyncError> {
     let WantedTarget { path, digest, length } = wanted;
-    // Never closed, and no file is larger than all of it.
-    let _bytes = in_flight.acquire_many(u32::try_from(length).unwrap_or(u32::MAX)).await;
+    // Never closed; and who asks for more than there is would wait for ever.
+    let share = u32::try_from(length.min(MAX_FLEET_FILE_SIZE)).unwrap_or(u32::MAX);
+    let _bytes = in_flight.acquire_many(share).await;
     let file = format!("{TARGETS_FOLDER}/{}", path.of_content(&digest));
     let bytes = session.file(&file, length).await?;
     let bytes = bytes.ok_or_else(|| SyncError::NotFound {
@@ -558,7 +559,7 @@ fn verify(roots: &Roots, metadata: &Metadata, floor: &Floor) -> Result<Workflow,
     workflow.timestamp(&metadata.timestamp, floor)?;
     let take = |workflow: &mut Workflow, role: Role| {
         let bytes = metadata.of(role).ok_or_else(|| SyncError::Malformed {
-            file: role.pin().into(),
+            file: role.document().into(),
             cause: "it is missing".into(),
         })?;
         workflow.take(role, bytes, floor)

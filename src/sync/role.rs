@@ -39,15 +39,15 @@ impl Role {
         }
     }
 
-    /// What a snapshot calls the role's metadata.
-    pub(super) fn pin(self) -> String {
+    /// What the role's metadata is called, whatever its version.
+    pub(super) fn document(self) -> String {
         format!("{self}.json")
     }
 
     /// The file with one version of the role's metadata (TUF specification §6.2).
     pub(super) fn file(self, version: u64) -> String {
         match self {
-            Self::Timestamp => self.pin(),
+            Self::Timestamp => self.document(),
             _ => format!("{version}.{self}.json"),
         }
     }

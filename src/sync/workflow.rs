@@ -162,9 +162,10 @@ impl Workflow {
             .map_err(|error| refuse(&file, error))
     }
 
-    /// Takes a timestamp (§5.4). Says whether it is another than the one that is trusted.
+    /// Takes a timestamp (§5.4). Says whether it is another than the one that is trusted; whether that one has expired is
+    /// looked at where it is used.
     pub(super) fn timestamp(&mut self, bytes: &[u8], floor: &Floor) -> Result<bool, SyncError> {
-        let file = Role::Timestamp.file(0);
+        let file = Role::Timestamp.document();
         check_values(&file, bytes)?;
         let mut set = self.set.clone();
         let is_newer = match set.update_timestamp(bytes, self.at) {
@@ -172,9 +173,6 @@ impl Workflow {
             Err(Error::EqualVersion { .. }) => false,
             Err(error) => return Err(refuse(&file, error)),
         };
-        // One that is kept may have expired meanwhile.
-        set.check_timestamp_expired(self.at)
-            .map_err(|error| refuse(&file, error))?;
         let pin = snapshot_pin(&set)?;
         let version = set.timestamp().map_or(0, |timestamp| timestamp.version);
         floor.check_timestamp(version, pin.version)?;
@@ -192,7 +190,7 @@ impl Workflow {
             return Ok(None);
         };
         let malformed = |cause: &str| SyncError::Malformed {
-            file: Role::Timestamp.file(0).into(),
+            file: Role::Timestamp.document().into(),
             cause: cause.into(),
         };
         let at = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
@@ -209,10 +207,13 @@ impl Workflow {
         if role == Role::Snapshot {
             return Ok(wanted(role, snapshot_pin(&self.set)?));
         }
-        let pin = self.set.snapshot().and_then(|snapshot| snapshot.meta.get(&role.pin()));
+        let pin = self
+            .set
+            .snapshot()
+            .and_then(|snapshot| snapshot.meta.get(&role.document()));
         // A deny-list that the snapshot leaves out would be no deny-list.
         let pin = pin.ok_or_else(|| SyncError::Integrity {
-            file: role.pin().into(),
+            file: role.document().into(),
             cause: "the snapshot does not name it".into(),
         })?;
         Ok(wanted(role, pin))
@@ -253,11 +254,11 @@ impl Workflow {
             };
             if named.next().is_some() {
                 return Err(SyncError::Malformed {
-                    file: Role::Targets.pin().into(),
+                    file: Role::Targets.document().into(),
                     cause: format!("it delegates twice to {role}").into(),
                 });
             }
-            check_keys(&Role::Targets.pin(), role, &first.keyids, |id| {
+            check_keys(&Role::Targets.document(), role, &first.keyids, |id| {
                 delegations.keys.get(id).map(|key| key.keyval.public.as_str())
             })?;
             found.push(role);
@@ -282,7 +283,7 @@ impl Workflow {
             if let Some(named) = named {
                 self.select_from(role, folder, &mut selected, |path| {
                     let matches = named.matches_path(path.as_str());
-                    matches.map_err(|error| refuse(&Role::Targets.pin(), error))
+                    matches.map_err(|error| refuse(&Role::Targets.document(), error))
                 })?;
             }
         }
@@ -316,7 +317,7 @@ impl Workflow {
                 continue;
             }
             let path = text.parse::<TargetPath>().map_err(|error| SyncError::Malformed {
-                file: role.pin().into(),
+                file: role.document().into(),
                 cause: error.to_string().into(),
             })?;
             if may_sign(&path)? && !selected.contains_key(&path) {
@@ -368,7 +369,7 @@ impl Workflow {
 
 fn too_much(cause: String) -> SyncError {
     SyncError::Malformed {
-        file: Role::Targets.pin().into(),
+        file: Role::Targets.document().into(),
         cause: cause.into(),
     }
 }
@@ -376,7 +377,7 @@ fn too_much(cause: String) -> SyncError {
 fn snapshot_pin(set: &TrustedMetadataSet) -> Result<&MetaFile, SyncError> {
     let pin = set.timestamp().and_then(|timestamp| timestamp.snapshot_meta());
     pin.ok_or_else(|| SyncError::Malformed {
-        file: Role::Timestamp.pin().into(),
+        file: Role::Timestamp.document().into(),
         cause: "it names no snapshot".into(),
     })
 }
@@ -384,7 +385,7 @@ fn snapshot_pin(set: &TrustedMetadataSet) -> Result<&MetaFile, SyncError> {
 /// The versions that the snapshot names of the roles that are looked at.
 fn pins(set: &TrustedMetadataSet) -> BTreeMap<Role, u64> {
     let version = |role: Role| {
-        let pin = set.snapshot()?.meta.get(&role.pin())?;
+        let pin = set.snapshot()?.meta.get(&role.document())?;
         Some((role, pin.version))
     };
     [Role::Targets, Role::Revocations, Role::Exceptions]
@@ -403,7 +404,7 @@ fn wanted(role: Role, pin: &MetaFile) -> Wanted {
 
 fn wanted_target(role: Role, path: TargetPath, target: &TargetFile) -> Result<WantedTarget, SyncError> {
     let malformed = |cause: String| SyncError::Malformed {
-        file: role.pin().into(),
+        file: role.document().into(),
         cause: cause.into(),
     };
     let hex = target.hashes.get("sha256");

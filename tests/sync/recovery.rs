@@ -139,6 +139,45 @@ async fn a_generation_that_was_wiped_is_fetched_again_but_no_older_one() {
     }
 }
 
+/// Each of them is held on its own.
+#[tokio::test]
+async fn every_version_is_held_also_where_only_the_floor_remembers_it() {
+    for older in [TIMESTAMP, SNAPSHOT, TARGETS, REVOCATIONS, EXCEPTIONS] {
+        let mut lab = Lab::new(Way::Folder).await;
+        lab.repository.update("2");
+        lab.upload();
+        lab.follows().await;
+        std::fs::remove_file(lab.state().join("generation")).unwrap();
+        lab.restart();
+        // All else is new.
+        let newest = lab.repository.versions.clone();
+        lab.repository.bump(&BELOW_ROOT);
+        lab.repository.versions.insert(older, 1);
+        lab.repository.publish();
+        lab.upload();
+        let error = lab.refuses("rollback").await;
+        assert_eq!(
+            error.to_string(),
+            format!("the version of {older} went back from 2 to 1")
+        );
+        lab.repository.versions = newest;
+        lab.recovers().await;
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_was_there_stays_also_where_only_the_floor_remembers_it() {
+    let mut lab = Lab::new(Way::Folder).await;
+    std::fs::remove_file(lab.state().join("generation")).unwrap();
+    lab.restart();
+    let honest = std::mem::take(&mut lab.repository.delegations);
+    lab.repository.update("2");
+    lab.upload();
+    lab.refuses("rollback").await;
+    lab.repository.delegations = honest;
+    lab.recovers().await;
+}
+
 #[tokio::test]
 async fn an_older_generation_on_disk_is_not_taken_up() {
     let mut lab = Lab::new(Way::Folder).await;

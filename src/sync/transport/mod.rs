@@ -163,7 +163,7 @@ impl Session<'_> {
 
     /// The newest timestamp metadata.
     pub(super) async fn timestamp(&self) -> Result<Option<Vec<u8>>, TransportError> {
-        self.read(&Role::Timestamp.file(0), Role::Timestamp.max_size(), Asked::Again)
+        self.read(&Role::Timestamp.document(), Role::Timestamp.max_size(), Asked::Again)
             .await
     }
 

@@ -87,7 +87,7 @@ impl RegistryRepository {
         let Some(descriptor) = listed.0.get(path) else {
             return Ok(None);
         };
-        let is_timestamp = path == Role::Timestamp.file(0);
+        let is_timestamp = path == Role::Timestamp.document();
         if is_timestamp
             && let Some((digest, bytes)) = &*self.timestamp()
             && *digest == descriptor.digest
