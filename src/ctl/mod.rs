@@ -6,8 +6,10 @@
 mod blob;
 mod bundle;
 mod client;
+mod decisions;
 mod offline;
 mod policy;
+mod publish;
 mod render;
 mod sync;
 mod trust;
@@ -24,6 +26,7 @@ use self::blob::VerifyBlob;
 use self::bundle::VerifyBundle;
 use self::client::ControlClient;
 use self::offline::Offline;
+use self::publish::Publish;
 use self::sync::Sync;
 use self::trust::Trust;
 use crate::daemon::config::Config;
@@ -80,6 +83,9 @@ enum Command {
     /// Check a policy document, or show the one in force
     #[command(subcommand)]
     Policy(Policy),
+    /// Make and maintain the policy repository of a fleet
+    #[command(subcommand)]
+    Publish(Publish),
     /// Show what the daemon is doing: policy, verdicts, cache
     Status,
     /// Show what this node has of its policy repository, or ask it now
@@ -139,6 +145,16 @@ enum Policy {
         #[arg(long)]
         strict: bool,
     },
+    /// Say what a policy document would make of recorded decisions, without evidence; exits 1 when an image that was admitted
+    /// would be denied
+    Test {
+        /// The document
+        #[arg(default_value = "/etc/assayd/policy.toml")]
+        file: PathBuf,
+        /// The decisions, JSON lines
+        #[arg(long, value_name = "FILE")]
+        decisions: PathBuf,
+    },
     /// Print the policy document in force
     Show,
 }
@@ -196,6 +212,8 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
         Command::VerifyBundle(asked) => bundle::conformance(output, asked),
         Command::Trust(command) => trust::run(output, command),
         Command::Policy(Policy::Check { file, strict }) => Ok(policy::check(output, file, *strict)),
+        Command::Policy(Policy::Test { file, decisions }) => decisions::test(output, file, decisions, Timestamp::now()),
+        Command::Publish(command) => publish::run(output, command).await,
         Command::Policy(Policy::Show) => {
             let shown = connect(cli).await?.show_policy().await?;
             render::policy(output, &shown);

@@ -60,7 +60,7 @@ fn plural(count: usize, noun: &str) -> String {
     }
 }
 
-fn to_json(diagnostic: &Diagnostic) -> serde_json::Value {
+pub(super) fn to_json(diagnostic: &Diagnostic) -> serde_json::Value {
     json!({
         "severity": if diagnostic.severity == Severity::Error { "error" } else { "warning" },
         "file": diagnostic.file,

@@ -563,3 +563,12 @@ pub const DEFAULT_MAX_POLL_INTERVAL: Duration = Duration::from_secs(3600);
 /// How long a node may be told to go on with expired metadata of a policy repository. An edge site may be without a network
 /// for a season; who needs longer publishes metadata that lives longer.
 pub const MAX_FLEET_GRACE: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// How long metadata of a policy repository may count. Roots that are rotated once in some years are the longest.
+pub const MAX_FLEET_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+/// Recorded decisions that are compared with a policy: the images of a large fleet, some thousand a year.
+pub const MAX_DECISIONS: usize = 1_000_000;
+
+/// A file of recorded decisions: 300 bytes for each.
+pub const MAX_DECISIONS_SIZE: usize = 300 * 1024 * 1024;
