@@ -27,7 +27,7 @@ use crate::sync::Role;
 use crate::sync::layout::{DENY_LIST_FILE, EXCEPTIONS_FILE, EXCEPTIONS_FOLDER, REVOCATION_FOLDER};
 
 #[derive(Args)]
-pub(in crate::ctl) struct Deny {
+pub(in crate::ctl) struct NewDenial {
     #[command(flatten)]
     what: What,
     /// The serial number of the certificate, with --issuer
@@ -76,7 +76,7 @@ struct What {
     identity_issuer: Option<String>,
 }
 
-impl Deny {
+impl NewDenial {
     /// The entry, in the order in which people read it.
     fn entry(&self, now: Timestamp) -> Result<String, Stop> {
         let what = &self.what;
@@ -168,7 +168,7 @@ fn errors(diagnostics: Vec<Diagnostic>) -> Result<(), Stop> {
 }
 
 /// Adds an entry and raises the time of issue. What is there is read strictly first, and what comes of it again.
-pub(super) fn deny(output: Output, folder: &Folder, asked: &Deny, now: Timestamp) -> Result<u8, Stop> {
+pub(super) fn deny(output: Output, folder: &Folder, asked: &NewDenial, now: Timestamp) -> Result<u8, Stop> {
     let _held = folder.hold()?;
     let path = folder.files().join(REVOCATION_FOLDER).join(DENY_LIST_FILE);
     let file = path.display().to_string();
@@ -199,7 +199,7 @@ pub(super) fn deny(output: Output, folder: &Folder, asked: &Deny, now: Timestamp
 }
 
 #[derive(Args)]
-pub(in crate::ctl) struct Exception {
+pub(in crate::ctl) struct NewException {
     /// Images that it is for: a pattern as in rules
     #[arg(long = "image", value_name = "PATTERN", required_unless_present = "digests")]
     images: Vec<String>,
@@ -221,7 +221,7 @@ pub(in crate::ctl) struct Exception {
 }
 
 /// Adds an exception.
-pub(super) fn exception(output: Output, folder: &Folder, asked: &Exception, now: Timestamp) -> Result<u8, Stop> {
+pub(super) fn exception(output: Output, folder: &Folder, asked: &NewException, now: Timestamp) -> Result<u8, Stop> {
     let _held = folder.hold()?;
     let plan = Plan::read(folder)?;
     if !plan.roles.contains_key(&Role::Exceptions) {

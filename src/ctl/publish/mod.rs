@@ -68,14 +68,14 @@ pub(super) enum Publish {
         #[command(flatten)]
         folder: Where,
         #[command(flatten)]
-        entry: Box<deny::Deny>,
+        entry: Box<deny::NewDenial>,
     },
     /// Add a break-glass exception, of at most a day
     Exception {
         #[command(flatten)]
         folder: Where,
         #[command(flatten)]
-        exception: Box<deny::Exception>,
+        exception: Box<deny::NewException>,
     },
     /// Prepare a new root by the keys and thresholds of publish.toml; holders of the old and the new keys then sign it
     Rotate(Where),
@@ -86,7 +86,7 @@ pub(super) enum Publish {
         #[command(flatten)]
         folder: Where,
         #[command(flatten)]
-        asked: Box<serve_check::ServeCheck>,
+        asked: Box<serve_check::Visit>,
     },
     /// Write what is served as an OCI image layout, for oras, crane or skopeo to copy into a registry
     Layout {

@@ -21,7 +21,7 @@ use crate::sync::{Channel, Client, Generation, Refreshed, RepositoryAddress, Sto
 use crate::trust::{Floor, VerifiedFiles, load_fleet};
 
 #[derive(Args)]
-pub(in crate::ctl) struct ServeCheck {
+pub(in crate::ctl) struct Visit {
     /// An address as nodes have it, https://… or oci://…, or a folder [default: FOLDER/repository]
     address: Option<String>,
     /// The root that nodes pin [default: the oldest in FOLDER/repository]
@@ -54,7 +54,7 @@ enum Refusal {
     Files(Vec<Diagnostic>),
 }
 
-pub(super) async fn run(output: Output, folder: &Path, asked: &ServeCheck) -> Result<u8, Stop> {
+pub(super) async fn run(output: Output, folder: &Path, asked: &Visit) -> Result<u8, Stop> {
     let own = Folder::new(folder);
     let is_own = own.plan().is_file();
     let address = address(&own, asked)?;
@@ -76,7 +76,7 @@ pub(super) async fn run(output: Output, folder: &Path, asked: &ServeCheck) -> Re
     Ok(show(output, &address, &taken, now))
 }
 
-fn address(own: &Folder, asked: &ServeCheck) -> Result<RepositoryAddress, Stop> {
+fn address(own: &Folder, asked: &Visit) -> Result<RepositoryAddress, Stop> {
     let text = match &asked.address {
         Some(address) if address.contains("://") => address.clone(),
         given => {
@@ -94,7 +94,7 @@ fn address(own: &Folder, asked: &ServeCheck) -> Result<RepositoryAddress, Stop> 
     RepositoryAddress::parse(&text, asked.plain_http).map_err(|error| Stop::usage(error.to_string()))
 }
 
-fn root(own: &Folder, asked: &ServeCheck) -> Result<Vec<u8>, Stop> {
+fn root(own: &Folder, asked: &Visit) -> Result<Vec<u8>, Stop> {
     if let Some(path) = &asked.root {
         let read = folder::read(path, MAX_ROOT_METADATA_SIZE).map_err(|error| Stop::io(path, &error))?;
         return read.ok_or_else(|| Stop::usage(format!("{}: there is no such file", path.display())));
