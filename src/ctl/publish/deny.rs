@@ -12,8 +12,8 @@ use assay_verify::Timestamp;
 use assay_verify::deny_list::DenyList;
 use assay_verify::digest::{Digest, hex};
 use assay_verify::document::{Diagnostic, Severity};
-use assay_verify::exception::Exceptions;
 use assay_verify::limits::{MAX_CERTIFICATE_SIZE, MAX_DENY_LIST_SIZE, MAX_POLICY_SIZE};
+use assay_verify::policy::Exceptions;
 use assay_verify::sigstore::key::VerificationKey;
 
 use super::Stop;

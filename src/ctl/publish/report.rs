@@ -30,17 +30,21 @@ pub(super) fn left(expires: Timestamp, now: Timestamp) -> String {
 }
 
 fn names(plan: &Plan, ids: &[String]) -> String {
-    ids.iter().map(|id| plan.name_of(id)).collect::<Vec<_>>().join(", ")
+    signers(plan, ids).join(", ")
+}
+
+/// Who signed, by name.
+fn signers(plan: &Plan, ids: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = ids.iter().map(|id| plan.name_of(id)).collect();
+    names.sort();
+    names
 }
 
 fn outcome_json(plan: &Plan, outcome: &Outcome) -> Value {
     let signed: Vec<Value> = outcome
         .signed
         .iter()
-        .map(|(role, version, ids)| {
-            let by: Vec<String> = ids.iter().map(|id| plan.name_of(id)).collect();
-            json!({ "role": role.as_str(), "version": version, "by": by })
-        })
+        .map(|(role, version, ids)| json!({ "role": role.as_str(), "version": version, "by": signers(plan, ids) }))
         .collect();
     let published: Vec<Value> = outcome
         .published
