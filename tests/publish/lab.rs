@@ -14,11 +14,11 @@ use sigstore_tuf::{Repository, Updater};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-pub const DONE: Option<i32> = Some(0);
-pub const DENIED: Option<i32> = Some(1);
-pub const USAGE: Option<i32> = Some(2);
+pub(crate) const DONE: Option<i32> = Some(0);
+pub(crate) const DENIED: Option<i32> = Some(1);
+pub(crate) const USAGE: Option<i32> = Some(2);
 
-pub const OTHER_POLICY: &str = r#"version = 1
+pub(crate) const OTHER_POLICY: &str = r#"version = 1
 unmatched = "deny"
 [[rule]]
 name = "production"
@@ -30,18 +30,18 @@ images = ["registry.corp.example/tools/**"]
 admit_digests = ["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"]
 "#;
 
-pub const RELEASE_KEY_FILE: &str = "release.pub";
-pub const RELEASE_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAjJJCIxspu+je/xIG64i9fiKtWjLH4HROewTWVciRqYA=\n-----END PUBLIC KEY-----\n";
+pub(crate) const RELEASE_KEY_FILE: &str = "release.pub";
+pub(crate) const RELEASE_KEY: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAjJJCIxspu+je/xIG64i9fiKtWjLH4HROewTWVciRqYA=\n-----END PUBLIC KEY-----\n";
 
 /// The policy of a new channel.
-pub fn policy() -> String {
+pub(crate) fn policy() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/policy.toml")).unwrap()
 }
 
 type Files = BTreeMap<String, Vec<u8>>;
 
 #[track_caller]
-pub fn run(arguments: &[&str], code: Option<i32>, expected: &[&str]) -> String {
+pub(crate) fn run(arguments: &[&str], code: Option<i32>, expected: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_assayctl"))
         .args(arguments)
         .output()
@@ -61,16 +61,16 @@ pub fn run(arguments: &[&str], code: Option<i32>, expected: &[&str]) -> String {
     said
 }
 
-pub fn mode(path: &str) -> u32 {
+pub(crate) fn mode(path: &str) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-pub fn open_to_all(path: &str) {
+pub(crate) fn open_to_all(path: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
 }
 
 /// Makes NAME.pem and NAME.pub.
-pub fn make_key(folder: &Path, name: &str, algorithm: &'static rcgen::SignatureAlgorithm) {
+pub(crate) fn make_key(folder: &Path, name: &str, algorithm: &'static rcgen::SignatureAlgorithm) {
     let pair = rcgen::KeyPair::generate_for(algorithm).unwrap();
     let private = folder.join(format!("{name}.pem"));
     fs::write(&private, pair.serialize_pem()).unwrap();
@@ -79,7 +79,7 @@ pub fn make_key(folder: &Path, name: &str, algorithm: &'static rcgen::SignatureA
 }
 
 /// The files of an artifact in an OCI image layout, by their titles.
-pub fn files_of_layout(tar: &[u8]) -> Files {
+pub(crate) fn files_of_layout(tar: &[u8]) -> Files {
     let mut entries = HashMap::new();
     let mut archive = tar::Archive::new(tar);
     for entry in archive.entries().unwrap() {
@@ -100,12 +100,12 @@ pub fn files_of_layout(tar: &[u8]) -> Files {
 }
 
 /// A publisher's folder with keys of its own.
-pub struct Fleet {
+pub(crate) struct Fleet {
     folder: TempDir,
 }
 
 impl Fleet {
-    pub fn new(options: &[&str]) -> Self {
+    pub(crate) fn new(options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("fleet").display().to_string();
         let arguments = [&["publish", "init", &path, "--generate-keys"], options].concat();
@@ -114,38 +114,38 @@ impl Fleet {
     }
 
     /// With everything published for the first time.
-    pub fn published() -> Self {
+    pub(crate) fn published() -> Self {
         let fleet = Self::new(&[]);
         fleet.publish_all();
         fleet
     }
 
     #[track_caller]
-    pub fn publish_all(&self) {
+    pub(crate) fn publish_all(&self) {
         let names = ["targets-1", "targets-2", "revocations-1", "exceptions-1", "online-1"];
         self.sign(&names, &["published  targets 1", "published  timestamp 1"]);
     }
 
-    pub fn folder(&self) -> PathBuf {
+    pub(crate) fn folder(&self) -> PathBuf {
         self.folder.path().join("fleet")
     }
 
-    pub fn files(&self) -> PathBuf {
+    pub(crate) fn files(&self) -> PathBuf {
         self.folder().join("files")
     }
 
-    pub fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         self.folder().join(format!("keys/{name}.pem")).display().to_string()
     }
 
-    pub fn put(&self, path: &str, content: &str) {
+    pub(crate) fn put(&self, path: &str, content: &str) {
         let path = self.files().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
     #[track_caller]
-    pub fn says(&self, arguments: &[&str], code: Option<i32>, expected: &[&str]) -> String {
+    pub(crate) fn says(&self, arguments: &[&str], code: Option<i32>, expected: &[&str]) -> String {
         let folder = self.folder().display().to_string();
         let (command, rest) = arguments.split_first().unwrap();
         run(
@@ -156,7 +156,7 @@ impl Fleet {
     }
 
     #[track_caller]
-    pub fn sign(&self, names: &[&str], expected: &[&str]) {
+    pub(crate) fn sign(&self, names: &[&str], expected: &[&str]) {
         let keys: Vec<String> = names.iter().map(|name| self.key(name)).collect();
         let mut arguments = vec!["sign"];
         keys.iter().for_each(|key| arguments.extend(["--key", key]));
@@ -164,7 +164,7 @@ impl Fleet {
     }
 
     /// Gives the place of one of this fleet's keys to another's.
-    pub fn gives(&self, name: &str, other: &Self, others: &str) {
+    pub(crate) fn gives(&self, name: &str, other: &Self, others: &str) {
         let table = |fleet: &Self, name: &str| -> (String, String) {
             let text = fs::read_to_string(fleet.folder().join("publish.toml")).unwrap();
             let after = text.split(&format!("[key.{name}]\n")).nth(1).unwrap().to_owned();
@@ -175,7 +175,7 @@ impl Fleet {
     }
 
     /// What is served.
-    pub fn repository(&self) -> Files {
+    pub(crate) fn repository(&self) -> Files {
         fn walk(base: &Path, folder: &Path, found: &mut Files) {
             for entry in fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -193,7 +193,7 @@ impl Fleet {
     }
 
     /// The files that differ from an earlier state.
-    pub fn differs(&self, before: &Files) -> Vec<String> {
+    pub(crate) fn differs(&self, before: &Files) -> Vec<String> {
         let now = self.repository();
         let names: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
         names
@@ -203,17 +203,17 @@ impl Fleet {
             .collect()
     }
 
-    pub fn json(&self, name: &str) -> Value {
+    pub(crate) fn json(&self, name: &str) -> Value {
         serde_json::from_slice(&self.repository()[name]).unwrap()
     }
 
-    pub async fn node(&self, now: Timestamp) -> Result<Node, sigstore_tuf::Error> {
+    pub(crate) async fn node(&self, now: Timestamp) -> Result<Node, sigstore_tuf::Error> {
         Node::of(self.repository(), now).await
     }
 }
 
 /// The client's crate, with the first root pinned and everything refreshed.
-pub struct Node {
+pub(crate) struct Node {
     updater: Mutex<Updater>,
     now: Timestamp,
 }
@@ -238,7 +238,7 @@ impl Repository for Served {
 }
 
 impl Node {
-    pub async fn of(files: Files, now: Timestamp) -> Result<Self, sigstore_tuf::Error> {
+    pub(crate) async fn of(files: Files, now: Timestamp) -> Result<Self, sigstore_tuf::Error> {
         let root = files["1.root.json"].clone();
         let mut updater = Updater::new(Served(Arc::new(files)), &root)?;
         updater.refresh(now).await?;
@@ -248,11 +248,11 @@ impl Node {
         })
     }
 
-    pub async fn target(&self, path: &str) -> Result<Vec<u8>, sigstore_tuf::Error> {
+    pub(crate) async fn target(&self, path: &str) -> Result<Vec<u8>, sigstore_tuf::Error> {
         self.updater.lock().await.get_target(path, self.now).await
     }
 
-    pub fn root_version(&self) -> u64 {
+    pub(crate) fn root_version(&self) -> u64 {
         self.updater.try_lock().unwrap().trusted().root().version
     }
 }

@@ -718,3 +718,39 @@ fn serve_check_says_what_is_wrong() {
     fs::remove_file(fleet.folder().join("repository/timestamp.json")).unwrap();
     fleet.says(&["serve-check"], Some(3), &["not-found"]);
 }
+
+#[test]
+fn what_was_exchanged_while_it_waited_is_not_signed() {
+    let fleet = Fleet::published();
+    let path = fleet.folder().join("staged/root.json");
+    fleet.says(&["rotate"], DONE, &["nothing changes but its expiry"]);
+    let staged = fs::read_to_string(&path).unwrap();
+    let exchanged = [
+        staged.replace("\"version\": 2", "\"version\": 4000000000"),
+        staged.replace("\"threshold\": 2", "\"threshold\": 1"),
+        staged.replace("\"expires\": \"2", "\"expires\": \"3"),
+    ];
+    for exchanged in exchanged {
+        assert_ne!(exchanged, staged);
+        fs::write(&path, exchanged).unwrap();
+        fleet.says(
+            &["sign", "--key", &fleet.key("root-1")],
+            USAGE,
+            &["is not the root that publish.toml asks for"],
+        );
+    }
+    fleet.says(&["rotate"], DONE, &["root 2 waits"]);
+    fleet.sign(&["root-1", "root-2"], &["published  root 2"]);
+
+    let fleet = Fleet::new(&["--targets-threshold", "2"]);
+    fleet.publish_all();
+    fleet.put("channels/stable/policy.toml", lab::OTHER_POLICY);
+    fleet.sign(&["targets-1"], &["1 of 2 signatures"]);
+    let path = fleet.folder().join("staged/targets.json");
+    let staged = fs::read_to_string(&path).unwrap();
+    fs::write(&path, staged.replace("\"version\": 2", "\"version\": 4000000000")).unwrap();
+    fleet.sign(
+        &["targets-2", "online-1"],
+        &["signed     targets 2 by targets-2", "1 of 2 signatures"],
+    );
+}

@@ -178,7 +178,7 @@ pub(super) async fn run(output: Output, asked: &Init) -> Result<u8, Stop> {
     folder::create(&plan_path, text.as_bytes(), 0o644).map_err(failed(&plan_path))?;
 
     let _held = folder.hold()?;
-    sign::rotate(&folder, &plan, now)?;
+    let root = sign::rotate(&folder, &plan, now)?;
     let is_of_root = |path: &&PathBuf| {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("root-"))
@@ -188,7 +188,13 @@ pub(super) async fn run(output: Output, asked: &Init) -> Result<u8, Stop> {
         root_keys.push(PrivateKey::read(path).map_err(|error| Stop::usage(format!("{}: {error}", path.display())))?);
     }
     let mut outcome = sign::Outcome::default();
-    if !root_keys.is_empty() {
+    if root_keys.is_empty() {
+        outcome.waiting.push(sign::Waiting {
+            role: Role::Root,
+            version: Some(root.signed.version),
+            why: format!("0 of {} signatures", asked.root_threshold),
+        });
+    } else {
         let request = Request {
             keys: root_keys,
             only: [Role::Root].into(),

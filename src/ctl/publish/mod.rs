@@ -286,6 +286,8 @@ fn rotate(output: Output, folder: &Folder, now: Timestamp) -> Result<u8, Stop> {
         (names, threshold)
     };
     let staged = published::file(folder, Role::Root);
+    let served = published.root().map(|kept| &kept.document.signed);
+    let changes = sign::root_changes(&plan, served, &root.signed);
     match output {
         Output::Json => {
             let list = |(names, threshold): (Vec<String>, u64)| json!({ "keys": names, "threshold": threshold });
@@ -297,6 +299,7 @@ fn rotate(output: Output, folder: &Folder, now: Timestamp) -> Result<u8, Stop> {
                     "expires": root.signed.expires.to_string(),
                     "old": before.as_ref().map(|holder| list(who(holder))),
                     "new": list(who(&after)),
+                    "changes": changes,
                 })
             );
         }
@@ -306,6 +309,7 @@ fn rotate(output: Output, folder: &Folder, now: Timestamp) -> Result<u8, Stop> {
                 root.signed.version,
                 staged.display()
             );
+            changes.iter().for_each(|change| println!("  {change}"));
             for (word, holder) in before.iter().map(|holder| ("old", holder)).chain([("new", &after)]) {
                 let (names, threshold) = who(holder);
                 println!("  {threshold} of the {word} keys: {}", names.join(", "));

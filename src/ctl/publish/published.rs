@@ -93,7 +93,7 @@ impl Published {
         Ok(published)
     }
 
-    /// Each root has to be signed by the one before it, and by itself.
+    /// Each root has to be signed by the one before it, and by itself; none may be missing between two.
     fn follow(&mut self, root: Kept<Root>, path: &Path) -> Result<(), Stop> {
         let signed = &root.document;
         let last = self.roots.last().map(|last| &last.document.signed);
@@ -163,7 +163,7 @@ impl Published {
     }
 }
 
-/// The versions of the roots in their order, from the newest back to the first gap, and each role's highest version.
+/// The versions of the roots in their order, and each role's highest version.
 fn versions(repository: &Path) -> Result<(Vec<NonZeroU64>, BTreeMap<Role, u64>), Stop> {
     let mut roots = BTreeSet::new();
     let mut highest: BTreeMap<Role, u64> = BTreeMap::new();
@@ -183,15 +183,7 @@ fn versions(repository: &Path) -> Result<(Vec<NonZeroU64>, BTreeMap<Role, u64>),
         let known = highest.entry(role).or_default();
         *known = (*known).max(version.get());
     }
-    let mut chain: Vec<NonZeroU64> = Vec::new();
-    for version in roots.into_iter().rev() {
-        match chain.last() {
-            Some(last) if last.get() != version.get() + 1 => break,
-            _ => chain.push(version),
-        }
-    }
-    chain.reverse();
-    Ok((chain, highest))
+    Ok((roots.into_iter().collect(), highest))
 }
 
 /// The version and the role of a metadata file's name.

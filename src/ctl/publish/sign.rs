@@ -177,6 +177,13 @@ impl Signing<'_> {
         if !self.asks(Role::Root) {
             return Ok(());
         }
+        if self.can_sign(Role::Root)?
+            && let Some(root) = &self.staged.root
+        {
+            self.check_root(&root.signed)?;
+            let served = self.published.root().map(|kept| &kept.document.signed);
+            self.outcome.notes.extend(root_changes(self.plan, served, &root.signed));
+        }
         if let Some(root) = &mut self.staged.root {
             let signers = metadata::sign(root, Role::Root, &holders, &self.request.keys).await?;
             let version = root.signed.version;
@@ -187,6 +194,26 @@ impl Signing<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// What is staged may have been exchanged: only the root that publish.toml asks for is signed.
+    fn check_root(&self, staged: &Root) -> Result<(), Stop> {
+        let wanted = metadata::root(self.plan, staged.version, staged.expires)?;
+        let next = self.published.next_version(Role::Root)?;
+        let latest = metadata::expiry(self.request.now, self.plan.lifetime(Role::Root));
+        let same_header = staged.spec_version == wanted.spec_version
+            && staged.consistent_snapshot == wanted.consistent_snapshot
+            && staged._extra == wanted._extra;
+        if same_header
+            && metadata::same_keys(staged, &wanted)
+            && self.may_wait(next, staged.version, latest, staged.expires)
+        {
+            return Ok(());
+        }
+        Err(Stop::usage(format!(
+            "{} is not the root that publish.toml asks for: assayctl publish rotate prepares that one",
+            published::file(self.folder, Role::Root).display()
+        )))
     }
 
     fn note(&mut self, role: Role, version: NonZeroU64, signers: Vec<String>) {
@@ -217,7 +244,13 @@ impl Signing<'_> {
                 continue;
             }
             let is_staged = staged.targets.get(&role).is_some_and(|waiting| {
-                metadata::same_content(&waiting.signed, &wanted) && waiting.signed.expires > self.request.now
+                let waiting = &waiting.signed;
+                let expected = Targets {
+                    version: waiting.version,
+                    expires: waiting.expires,
+                    ..wanted.clone()
+                };
+                *waiting == expected && self.may_wait(version, waiting.version, wanted.expires, waiting.expires)
             });
             if !can_sign {
                 if !is_staged {
@@ -247,11 +280,8 @@ impl Signing<'_> {
         let concerns = |role: &Option<Role>| role.is_none_or(|role| touched.contains(&role));
         let strays: Vec<_> = found.problems.into_iter().filter(|(role, _)| concerns(role)).collect();
         if !touched.is_empty() {
-            self.validate(
-                strays.into_iter().map(|(_, problem)| problem).collect(),
-                &staged,
-                &found.tree,
-            )?;
+            let strays = strays.into_iter().map(|(_, problem)| problem).collect();
+            self.validate(strays, &staged, &touched, &found.tree)?;
         }
         self.contents = found.tree;
         self.staged = staged;
@@ -264,6 +294,12 @@ impl Signing<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the version and the expiry of what is staged are those that this run could have given it: who signs gives
+    /// neither a version that leaves none above it nor a life that nobody planned.
+    fn may_wait(&self, next: NonZeroU64, version: NonZeroU64, latest: Timestamp, expires: Timestamp) -> bool {
+        version <= next && expires > self.request.now && expires <= latest
     }
 
     /// Whether nodes have what the files say, signed by those who are to sign it, for long enough.
@@ -283,12 +319,23 @@ impl Signing<'_> {
     }
 
     /// Nothing is signed that a node would refuse: neither what is signed now, nor what it will stand beside.
-    fn validate(&mut self, strays: Vec<Diagnostic>, staged: &Staged, tree: &Tree) -> Result<(), Stop> {
+    fn validate(
+        &mut self,
+        strays: Vec<Diagnostic>,
+        staged: &Staged,
+        touched: &BTreeSet<Role>,
+        tree: &Tree,
+    ) -> Result<(), Stop> {
         let mut seen = Tree::new();
         for role in TARGET_ROLES {
             let waiting = staged.targets.get(&role).map(|document| &document.signed);
             let served = self.published.targets.get(&role).map(|kept| &kept.document.signed);
-            for (path, digest) in waiting.or(served).map(published::paths).unwrap_or_default() {
+            let shown = if touched.contains(&role) {
+                waiting
+            } else {
+                served.or(waiting)
+            };
+            for (path, digest) in shown.map(published::paths).unwrap_or_default() {
                 let content = match tree.get(&path).filter(|content| digest.matches(content)) {
                     Some(content) => Some(content.clone()),
                     None => published::content(self.folder, &path, &digest)?,
@@ -576,9 +623,11 @@ impl Signing<'_> {
             };
             if metadata::is_about_to_expire(expires, self.plan.lifetime(role), now) {
                 let word = if expires <= now { "expired" } else { "expires" };
-                self.outcome
-                    .notes
-                    .push(format!("{role} {word} at {expires}: sign it anew with --role {role}"));
+                let how = match role {
+                    Role::Root => "assayctl publish rotate".to_owned(),
+                    _ => format!("sign it anew with --role {role}"),
+                };
+                self.outcome.notes.push(format!("{role} {word} at {expires}: {how}"));
             }
         }
         let newest = self.staged.root.as_ref().map(|root| &root.signed);
@@ -628,12 +677,50 @@ pub(super) fn rotate(folder: &Folder, plan: &Plan, now: Timestamp) -> Result<Sig
         signed: root,
         signatures: Vec::new(),
     };
-    let is_same =
-        |waiting: &Signed<Root>| metadata::same_keys(&waiting.signed, &signed.signed) && waiting.signed.expires > now;
+    let is_same = |waiting: &Signed<Root>| {
+        let Root { version, expires, .. } = waiting.signed;
+        let planned = version == signed.signed.version && expires > now && expires <= signed.signed.expires;
+        planned && metadata::same_keys(&waiting.signed, &signed.signed)
+    };
     if let Some(waiting) = staged.root.take_if(|waiting| is_same(waiting)) {
         return Ok(waiting);
     }
     staged.root = Some(signed.clone());
     staged.write(folder, &Tree::new())?;
     Ok(signed)
+}
+
+/// What a new root changes, for those who sign it.
+pub(super) fn root_changes(plan: &Plan, old: Option<&Root>, new: &Root) -> Vec<String> {
+    let (before, after) = (old.map(Holder::root), Holder::root(new));
+    let mut changes = Vec::new();
+    for role in [Role::Root, Role::Targets, Role::Snapshot, Role::Timestamp] {
+        let (old_ids, old_threshold) = before.as_ref().and_then(|holder| holder.role(role)).unwrap_or_default();
+        let (ids, threshold) = after.role(role).unwrap_or_default();
+        let names = |of: &[String], not: &[String]| {
+            let only = of.iter().filter(|id| !not.contains(id));
+            only.map(|id| plan.name_of(id)).collect::<Vec<_>>().join(", ")
+        };
+        let (added, removed) = (names(&ids, &old_ids), names(&old_ids, &ids));
+        let mut change = Vec::new();
+        if !added.is_empty() {
+            change.push(format!("adds {added}"));
+        }
+        if !removed.is_empty() {
+            change.push(format!("removes {removed}"));
+        }
+        if threshold != old_threshold {
+            change.push(format!("needs {threshold} of {}", ids.len()));
+        }
+        if !change.is_empty() {
+            changes.push(format!("root {}: {role} {}", new.version, change.join(", ")));
+        }
+    }
+    if changes.is_empty() {
+        changes.push(format!(
+            "root {}: nothing changes but its expiry, {}",
+            new.version, new.expires
+        ));
+    }
+    changes
 }
