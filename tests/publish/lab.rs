@@ -78,8 +78,17 @@ pub(crate) fn make_key(folder: &Path, name: &str, algorithm: &'static rcgen::Sig
     fs::write(folder.join(format!("{name}.pub")), pair.public_key_pem()).unwrap();
 }
 
-/// The files of an artifact in an OCI image layout, by their titles.
-pub(crate) fn files_of_layout(tar: &[u8]) -> Files {
+/// The manifest and all blobs of an OCI image layout.
+pub(crate) fn artifact_of_layout(tar: &[u8]) -> (String, Vec<Vec<u8>>) {
+    let entries = entries(tar);
+    let index: Value = serde_json::from_slice(&entries["index.json"]).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
+    let manifest = String::from_utf8(entries[&format!("blobs/{digest}")].clone()).unwrap();
+    let blobs = entries.into_iter().filter(|(path, _)| path.starts_with("blobs/"));
+    (manifest, blobs.map(|(_, content)| content).collect())
+}
+
+fn entries(tar: &[u8]) -> HashMap<String, Vec<u8>> {
     let mut entries = HashMap::new();
     let mut archive = tar::Archive::new(tar);
     for entry in archive.entries().unwrap() {
@@ -89,6 +98,12 @@ pub(crate) fn files_of_layout(tar: &[u8]) -> Files {
         std::io::Read::read_to_end(&mut entry, &mut content).unwrap();
         entries.insert(path, content);
     }
+    entries
+}
+
+/// The files of an artifact in an OCI image layout, by their titles.
+pub(crate) fn files_of_layout(tar: &[u8]) -> Files {
+    let entries = entries(tar);
     let blob = |digest: &Value| &entries[&format!("blobs/{}", digest.as_str().unwrap().replace(':', "/"))];
     let index: Value = serde_json::from_slice(&entries["index.json"]).unwrap();
     let manifest: Value = serde_json::from_slice(blob(&index["manifests"][0]["digest"])).unwrap();

@@ -754,3 +754,48 @@ fn what_was_exchanged_while_it_waited_is_not_signed() {
         &["signed     targets 2 by targets-2", "1 of 2 signatures"],
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_serves_the_layout_to_nodes() {
+    let fleet = Fleet::published();
+    let out = fleet.folder().join("out.tar");
+    fleet.says(&["layout", &out.display().to_string(), "--tag", "stable"], DONE, &[]);
+    let registry = assay_integration::registry::Registry::start().await.unwrap();
+    let (manifest, blobs) = lab::artifact_of_layout(&fs::read(&out).unwrap());
+    let content = registry.content();
+    for blob in blobs {
+        content.put_blob("policy", blob);
+    }
+    let digest = content.put_manifest("policy", "application/vnd.oci.image.manifest.v1+json", manifest);
+    content.tag("policy", "stable", &digest);
+    let address = format!("oci://{}:stable", registry.repository("policy"));
+    fleet.says(
+        &["serve-check", &address, "--plain-http"],
+        DONE,
+        &["nodes of channel stable would take oci://"],
+    );
+}
+
+#[test]
+fn a_timer_and_a_person_do_not_write_at_once() {
+    let fleet = Fleet::published();
+    let (folder, key) = (fleet.folder().display().to_string(), fleet.key("online-1"));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let sign = [
+                    "publish",
+                    "sign",
+                    "--folder",
+                    &folder,
+                    "--timestamp-only",
+                    "--key",
+                    &key,
+                ];
+                lab::run(&sign, DONE, &["published  timestamp"]);
+            });
+        }
+    });
+    // None overwrote another's.
+    assert_eq!(fleet.json("timestamp.json")["signed"]["version"], 9);
+}

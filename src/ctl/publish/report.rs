@@ -1,5 +1,6 @@
 //! What `assayctl publish` prints.
 
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use assay_verify::Timestamp;
 use assay_verify::document::Diagnostic;
 
 use super::folder::Folder;
+use super::metadata::is_about_to_expire;
 use super::plan::{Plan, ROLES};
 use super::published::{Published, Staged};
 use super::sign::Outcome;
@@ -222,70 +224,88 @@ pub(super) fn added(output: Output, plan: &Plan, role: Role, path: &Path, entry:
 
 /// What is published, what waits, and until when all of it counts. Whether all is well.
 pub(super) fn status(output: Output, plan: &Plan, published: &Published, staged: &Staged, now: Timestamp) -> bool {
-    let mut well = true;
-    let mut roles = Vec::new();
-    for role in ROLES.into_iter().filter(|role| plan.roles.contains_key(role)) {
-        let (version, expires) = (published.version(role), published.expires(role));
-        let soon = expires.is_none_or(|expires| super::metadata::is_about_to_expire(expires, plan.lifetime(role), now));
-        well &= !soon;
-        let keys = plan.roles.get(&role);
-        let threshold = keys.map_or(0, |keys| keys.threshold.get());
-        let keys: Vec<String> = keys.map(|keys| keys.keys.clone()).unwrap_or_default();
-        let waits = match role {
-            Role::Root => staged
-                .root
-                .as_ref()
-                .map(|root| (root.signed.version, root.signatures.len())),
-            _ => staged
-                .targets
-                .get(&role)
-                .map(|document| (document.signed.version, document.signatures.len())),
-        };
-        roles.push((role, version, expires, threshold, keys, waits, soon));
-    }
+    let states = ROLES.into_iter().filter(|role| plan.roles.contains_key(role));
+    let states: Vec<State> = states
+        .map(|role| State::of(role, plan, published, staged, now))
+        .collect();
     match output {
         Output::Json => {
-            let role = |(role, version, expires, threshold, keys, waits, soon): &(
-                Role,
-                _,
-                Option<Timestamp>,
-                u64,
-                Vec<String>,
-                Option<(std::num::NonZeroU64, usize)>,
-                bool,
-            )| {
-                let version: &Option<std::num::NonZeroU64> = version;
-                json!({
-                    "role": role.as_str(),
-                    "version": version,
-                    "expires": expires.map(|expires| expires.to_string()),
-                    "about_to_expire": soon,
-                    "threshold": threshold,
-                    "keys": keys,
-                    "staged": waits.map(|(version, signatures)| json!({ "version": version, "signatures": signatures })),
-                })
-            };
+            let good = states.iter().all(|state| !state.soon);
             println!(
                 "{}",
-                json!({ "good": well, "roles": roles.iter().map(role).collect::<Vec<_>>() })
+                json!({ "good": good, "roles": states.iter().map(State::to_json).collect::<Vec<_>>() })
             );
         }
-        Output::Human => {
-            for (role, version, expires, threshold, keys, waits, soon) in &roles {
-                let state = match (version, expires) {
-                    (Some(version), Some(expires)) => {
-                        let mark = if *soon { "  SIGN ANEW" } else { "" };
-                        format!("version {version:<4} expires {expires} ({}){mark}", left(*expires, now))
-                    }
-                    _ => "not published".to_owned(),
-                };
-                println!("{:<11} {state}", role.as_str());
-                println!("            {threshold} of {}", keys.join(", "));
-                if let Some((version, signatures)) = waits {
-                    println!("            staged: version {version} with {signatures} of {threshold} signatures");
+        Output::Human => states.iter().for_each(|state| state.print(now)),
+    }
+    states.iter().all(|state| !state.soon)
+}
+
+/// One role of a repository.
+struct State {
+    role: Role,
+    version: Option<NonZeroU64>,
+    expires: Option<Timestamp>,
+    /// Whether it has to be signed anew, or for the first time.
+    soon: bool,
+    threshold: u64,
+    keys: Vec<String>,
+    /// The version that waits, and how many signatures it has.
+    staged: Option<(NonZeroU64, usize)>,
+}
+
+impl State {
+    fn of(role: Role, plan: &Plan, published: &Published, staged: &Staged, now: Timestamp) -> Self {
+        let expires = published.expires(role);
+        let lifetime = plan.lifetime(role);
+        let planned = plan.roles.get(&role);
+        Self {
+            role,
+            version: published.version(role),
+            expires,
+            soon: expires.is_none_or(|expires| is_about_to_expire(expires, lifetime, now)),
+            threshold: planned.map_or(0, |planned| planned.threshold.get()),
+            keys: planned.map(|planned| planned.keys.clone()).unwrap_or_default(),
+            staged: match role {
+                Role::Root => staged
+                    .root
+                    .as_ref()
+                    .map(|root| (root.signed.version, root.signatures.len())),
+                _ => {
+                    let waiting = staged.targets.get(&role);
+                    waiting.map(|waiting| (waiting.signed.version, waiting.signatures.len()))
                 }
-            }
+            },
         }
     }
-    well
+
+    fn to_json(&self) -> Value {
+        let staged = self
+            .staged
+            .map(|(version, signatures)| json!({ "version": version, "signatures": signatures }));
+        json!({
+            "role": self.role.as_str(),
+            "version": self.version,
+            "expires": self.expires.map(|expires| expires.to_string()),
+            "about_to_expire": self.soon,
+            "threshold": self.threshold,
+            "keys": self.keys,
+            "staged": staged,
+        })
+    }
+
+    fn print(&self, now: Timestamp) {
+        let state = match (self.version, self.expires) {
+            (Some(version), Some(expires)) => {
+                let mark = if self.soon { "  SIGN ANEW" } else { "" };
+                format!("version {version:<4} expires {expires} ({}){mark}", left(expires, now))
+            }
+            _ => "not published".to_owned(),
+        };
+        println!("{:<11} {state}", self.role.as_str());
+        println!("            {} of {}", self.threshold, self.keys.join(", "));
+        if let Some((version, signatures)) = self.staged {
+            println!("            staged: version {version} with {signatures} signatures");
+        }
+    }
 }

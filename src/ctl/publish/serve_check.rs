@@ -17,7 +17,9 @@ use super::published::Published;
 use super::report;
 use crate::ctl::{DENIED, DONE, NOT_DECIDED, Output};
 use crate::fetch;
-use crate::sync::{Channel, Client, Generation, Refreshed, RepositoryAddress, Store, SyncError, Traffic, Transport};
+use crate::sync::{
+    Channel, Client, Generation, Refreshed, RepositoryAddress, Role, Signed, Store, SyncError, Traffic, Transport,
+};
 use crate::trust::{Floor, VerifiedFiles, load_fleet};
 
 #[derive(Args)]
@@ -33,7 +35,7 @@ pub(in crate::ctl) struct Visit {
     /// A certificate authority to trust for https beside the system's, in PEM
     #[arg(long, value_name = "FILE")]
     ca: Vec<PathBuf>,
-    /// Allow http
+    /// Allow http, also to a registry
     #[arg(long)]
     plain_http: bool,
     /// The time to judge expiries by [default: now]
@@ -71,7 +73,7 @@ pub(super) async fn run(output: Output, folder: &Path, asked: &Visit) -> Result<
     let now = asked.at.unwrap_or_else(Timestamp::now);
     let mut taken = Vec::new();
     for channel in channels {
-        taken.push(take(&address, &root, channel, &ca, now).await?);
+        taken.push(take(&address, &root, channel, &ca, asked.plain_http, now).await?);
     }
     Ok(show(output, &address, &taken, now))
 }
@@ -114,13 +116,23 @@ async fn take(
     root: &[u8],
     channel: Channel,
     ca: &[Vec<u8>],
+    plain_http: bool,
     now: Timestamp,
 ) -> Result<Taken, Stop> {
     let usage = |error: &dyn std::fmt::Display| Stop::usage(error.to_string());
     // Never written: nothing is committed.
     let state = Store::new("/nonexistent/assayctl");
     let mut client = Client::open(root, channel.clone(), state).map_err(|error| usage(&error))?;
-    let config = fetch::FetchConfig::default();
+    let mut config = fetch::FetchConfig::default();
+    if let RepositoryAddress::Registry(reference) = address {
+        let registry = fetch::RegistryConfig {
+            plain_http,
+            ..fetch::RegistryConfig::default()
+        };
+        config
+            .registries
+            .insert(reference.repository.host().to_owned(), registry);
+    }
     let registries = fetch::Client::new(config, fetch::ProcessMemory::default()).map_err(|error| usage(&error))?;
     let transport = Transport::new(address.clone(), ca, &registries).map_err(|error| usage(&error))?;
     let outcome = match client.refresh(&transport, now).await {
@@ -171,28 +183,28 @@ fn show(output: Output, address: &RepositoryAddress, taken: &[Taken], now: Times
 impl Taken {
     fn to_json(&self) -> Value {
         let Traffic { requests, bytes, .. } = self.traffic;
-        let mut value = json!({
+        let found = match &self.outcome {
+            Ok((generation, revision, warnings)) => {
+                let role = |(role, signed): (Role, Signed)| json!({ "role": role.as_str(), "version": signed.version, "expires": signed.expires.to_string() });
+                json!({
+                    "revision": revision,
+                    "signed_at": generation.signed_at().map(|at| at.to_string()),
+                    "roles": generation.versions().iter().map(role).collect::<Vec<_>>(),
+                    "files": generation.files().len(),
+                    "size": size(generation),
+                    "diagnostics": report::diagnostics(warnings),
+                })
+            }
+            Err(Refusal::Sync(error)) => json!({ "error": error.word(), "message": error.to_string() }),
+            Err(Refusal::Files(diagnostics)) => json!({ "diagnostics": report::diagnostics(diagnostics) }),
+        };
+        json!({
             "channel": self.channel.as_str(),
             "good": self.outcome.is_ok(),
             "requests": requests,
             "bytes": bytes,
-        });
-        match &self.outcome {
-            Ok((generation, revision, warnings)) => {
-                let role = |(role, signed): (crate::sync::Role, crate::sync::Signed)| json!({ "role": role.as_str(), "version": signed.version, "expires": signed.expires.to_string() });
-                value["revision"] = json!(revision);
-                value["signed_at"] = json!(generation.signed_at().map(|at| at.to_string()));
-                value["roles"] = generation.versions().iter().map(role).collect();
-                value["files"] = json!(generation.files().len());
-                value["size"] = json!(size(generation));
-                value["diagnostics"] = report::diagnostics(warnings);
-            }
-            Err(Refusal::Sync(error)) => {
-                value["error"] = json!({ "class": error.word(), "message": error.to_string() });
-            }
-            Err(Refusal::Files(diagnostics)) => value["diagnostics"] = report::diagnostics(diagnostics),
-        }
-        value
+            "found": found,
+        })
     }
 
     fn print(&self, address: &RepositoryAddress, now: Timestamp) {
