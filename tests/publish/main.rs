@@ -599,7 +599,7 @@ fn init_overwrites_nothing_and_takes_public_keys() {
     keys.iter().for_each(|key| arguments.extend(["--key", key]));
     lab::run(&arguments, DONE, &["published  root 1", "published  timestamp 1"]);
     lab::run(&["publish", "serve-check", &fleet], DONE, &["would take"]);
-    lab::run(&["publish", "key", &keys[1]], DONE, &["[key.\"c\"]", "public = \""]);
+    lab::run(&["publish", "key", &keys[1]], DONE, &["[key.c]", "public = \""]);
 }
 
 #[test]
@@ -798,4 +798,40 @@ fn a_timer_and_a_person_do_not_write_at_once() {
     });
     // None overwrote another's.
     assert_eq!(fleet.json("timestamp.json")["signed"]["version"], 9);
+}
+
+#[test]
+fn a_role_that_nodes_know_is_not_left_out() {
+    let fleet = Fleet::published();
+    let path = fleet.folder().join("publish.toml");
+    let plan = fs::read_to_string(&path).unwrap();
+    let (before, after) = plan.split_once("[role.exceptions]").unwrap();
+    let after = after.split_once("[role.snapshot]").unwrap().1;
+    fs::write(&path, format!("{before}[role.snapshot]{after}")).unwrap();
+    fleet.says(
+        &["sign", "--key", &fleet.key("targets-1")],
+        USAGE,
+        &["keep [role.exceptions]"],
+    );
+}
+
+#[test]
+fn more_than_nodes_take_is_not_published() {
+    let fleet = Fleet::published();
+    let long = |letter: &str| letter.repeat(110);
+    let folder = format!("channels/stable/{}/{}/{}", long("x"), long("y"), long("z"));
+    for number in 0..2_040 {
+        fleet.put(&format!("{folder}/{number}{}", long("w")), "");
+    }
+    fleet.says(&["check"], DONE, &["good"]);
+    let before = fleet.repository();
+    let (targets, online) = (fleet.key("targets-1"), fleet.key("online-1"));
+    let sign = ["sign", "--key", &targets, "--key", &online];
+    fleet.says(&sign, USAGE, &["the metadata of targets has", "nodes take 1048576"]);
+    for number in 2_040..2_050 {
+        fleet.put(&format!("{folder}/{number}"), "");
+    }
+    fleet.says(&sign, DENIED, &["more than 2048 files"]);
+    assert_eq!(fleet.differs(&before), [""; 0]);
+    assert!(!fleet.folder().join("staged").exists());
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use assay_verify::document::Diagnostic;
 use assay_verify::limits::{MAX_FLEET_FILE_SIZE, MAX_FLEET_FILES};
+use assay_verify::untrusted::Untrusted;
 
 use super::Stop;
 use super::folder::{self, Folder};
@@ -148,7 +149,10 @@ impl Walk<'_> {
                 if self.plan.channels.iter().any(|known| known.as_str() == *channel) {
                     return Ok(());
                 }
-                stray(format!("{channel} is none of the channels in publish.toml"))
+                stray(format!(
+                    "{} is none of the channels in publish.toml",
+                    Untrusted::new(channel)
+                ))
             }
             [REVOCATION_FOLDER, name] => {
                 if *name == DENY_LIST_FILE || REVOCATION_ENDS.iter().any(|end| name.ends_with(end)) {

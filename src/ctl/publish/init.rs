@@ -173,6 +173,9 @@ pub(super) async fn run(output: Output, asked: &Init) -> Result<u8, Stop> {
             private.push(path);
         }
     }
+    // Private keys and the lock are nobody else's.
+    let ignored = path.join(".gitignore");
+    folder::create(&ignored, b"/keys/\n/.lock\n", 0o644).map_err(failed(&ignored))?;
     folder::make_folder(&folder.repository()).map_err(failed(&folder.repository()))?;
     let plan_path = folder.plan();
     folder::create(&plan_path, text.as_bytes(), 0o644).map_err(failed(&plan_path))?;
@@ -290,10 +293,15 @@ pub(super) fn show_keys(output: Output, asked: &ShowKey) -> Result<u8, Stop> {
             Err(_) => spki_base64(&text).map_err(failed)?,
         };
         let key = PublicKey::parse(&base64).map_err(failed)?;
-        let name = path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let stem = path.file_stem().map(|stem| stem.to_string_lossy()).unwrap_or_default();
+        let plain = |character: char| {
+            if character.is_ascii_alphanumeric() {
+                character
+            } else {
+                '-'
+            }
+        };
+        let name: String = stem.chars().map(plain).collect();
         shown.push((name, key.id, base64));
     }
     report::keys(output, &shown);

@@ -12,6 +12,7 @@ use toml::Spanned;
 
 use assay_verify::document::{Diagnostic, Place};
 use assay_verify::limits::{MAX_FLEET_LIFETIME, MAX_POLICY_SIZE};
+use assay_verify::policy::AuthorityName;
 use assay_verify::untrusted::Untrusted;
 
 use super::Stop;
@@ -237,6 +238,12 @@ impl Reader<'_> {
     ) -> (BTreeMap<String, PublicKey>, BTreeSet<String>) {
         let mut keys: BTreeMap<String, PublicKey> = BTreeMap::new();
         for (name, table) in tables {
+            // The rules of an authority's name: what is safe in a path and a line.
+            if name.get_ref().parse::<AuthorityName>().is_err() {
+                let message = format!("{} cannot be a key's name", Untrusted::new(name.get_ref()));
+                self.error(name, message, "expected letters, digits, '-' and '_'");
+                continue;
+            }
             let key = match PublicKey::parse(table.public.get_ref()) {
                 Ok(key) => key,
                 Err(error) => {
@@ -357,6 +364,7 @@ mod tests {
                     "[role.snapshot]\nkeys = [\"joe\"]",
                 )
                 .replace("[role.exceptions]", "[role.others]")
+                .replace("[role.root]", "[key.\"a b\"]\npublic = \"\"\n[role.root]")
         })
         .unwrap_err();
         let found = |text: &str| {
@@ -370,6 +378,7 @@ mod tests {
         found("there is no [key.joe]");
         found("the threshold of snapshot cannot be 1");
         found("there is no role others");
+        found("a b cannot be a key's name");
     }
 
     #[test]

@@ -179,10 +179,7 @@ pub(super) fn keys(output: Output, keys: &[(String, String, String)]) {
         }
         Output::Human => {
             for (name, id, public) in keys {
-                println!(
-                    "[key.{}]\nid     = \"{id}\"\npublic = \"{public}\"\n",
-                    Value::from(name.as_str())
-                );
+                println!("[key.{name}]\nid     = \"{id}\"\npublic = \"{public}\"\n");
             }
         }
     }

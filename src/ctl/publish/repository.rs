@@ -7,11 +7,12 @@ use sigstore_tuf::TrustedMetadataSet;
 use tough::schema::{Root, Signed, Snapshot, Targets, Timestamp as TimestampMetadata};
 
 use assay_verify::Timestamp;
+use assay_verify::limits::MAX_METADATA_VALUES;
 
 use super::Stop;
 use super::files::Tree;
 use super::folder::{self, Folder};
-use super::metadata::file_of;
+use super::metadata::{file_of, max_size};
 use super::published::{self, Kept, Published};
 use crate::sync::Role;
 
@@ -56,6 +57,7 @@ impl Repository {
             set.update_root(root).map_err(refused("root"))?;
         }
         set.check_root_expired(now).map_err(refused("root"))?;
+        self.check_sizes()?;
         let Some(below) = &self.below else {
             return Ok(());
         };
@@ -78,6 +80,27 @@ impl Repository {
                 _ => set.update_delegated_targets(&kept.bytes, role.as_str(), Role::Targets.as_str(), now),
             };
             taken.map_err(refused(role.as_str()))?;
+        }
+        Ok(())
+    }
+
+    /// Nodes read no more of a file than this.
+    fn check_sizes(&self) -> Result<(), Stop> {
+        let mut all = vec![(Role::Root, &self.root.bytes)];
+        if let Some(below) = &self.below {
+            all.push((Role::Timestamp, &below.timestamp.bytes));
+            all.push((Role::Snapshot, &below.snapshot.bytes));
+            all.extend(below.targets.iter().map(|(role, kept)| (*role, &kept.bytes)));
+        }
+        for (role, bytes) in all {
+            let values = bytes.iter().filter(|byte| matches!(byte, b'[' | b'{' | b',')).count();
+            let limit = max_size(role);
+            if bytes.len() > limit || values > MAX_METADATA_VALUES {
+                return Err(Stop::usage(format!(
+                    "the metadata of {role} has {} bytes and {values} values: nodes take {limit} and {MAX_METADATA_VALUES}",
+                    bytes.len()
+                )));
+            }
         }
         Ok(())
     }

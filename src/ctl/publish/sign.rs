@@ -64,6 +64,11 @@ pub(super) async fn sign(folder: &Folder, plan: &Plan, request: &Request) -> Res
             "there is no root yet: assayctl publish rotate makes the first".to_owned(),
         ));
     }
+    if published.targets.contains_key(&Role::Exceptions) && !plan.roles.contains_key(&Role::Exceptions) {
+        let message = "nodes refuse a repository that once had exceptions and has none: keep [role.exceptions], and remove \
+                       files/exceptions/ instead";
+        return Err(Stop::usage(message.to_owned()));
+    }
     let mut signing = Signing {
         folder,
         plan,
