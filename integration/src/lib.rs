@@ -10,6 +10,7 @@
 //!   authority for it to sign with.
 //! - [`TimestampAuthority`] and [`OcspResponder`] are openssl's, [`Crl`] lists are signed by it; [`WebServer`] serves what
 //!   certificates point at.
+//! - [`Strace`] kills a process at a system call of one's choice.
 //! - [`Assayd`] is the daemon under test; [`measure`] has what a comparison prints.
 //!
 //! ```no_run
@@ -62,6 +63,7 @@ mod process;
 mod question;
 pub mod registry;
 pub mod sigstore_services;
+pub mod strace;
 pub mod timestamp;
 mod web;
 
@@ -81,6 +83,7 @@ pub use process::Finished;
 pub use question::Question;
 pub use registry::Registry;
 pub use sigstore_services::SigstoreServices;
+pub use strace::Strace;
 pub use timestamp::TimestampAuthority;
 pub use web::WebServer;
 

@@ -81,9 +81,25 @@ struct Apart {
     folder: &'static str,
     package: &'static str,
     suite: Suite,
+    /// Where it is; `*` stands for the folder of the machine's architecture.
     program: &'static str,
     /// How its version must begin; another one behaves differently.
     series: &'static str,
+    /// How the name of the package begins that it needs beside the C library. It may change with the suite, and not every
+    /// architecture has it.
+    library: Option<&'static str>,
+}
+
+impl Apart {
+    /// Its program below the folder that it was unpacked into.
+    fn find(&self, root: &Path) -> Option<PathBuf> {
+        let Some((before, after)) = self.program.split_once("/*/") else {
+            return Some(root.join(self.program)).filter(|program| program.is_file());
+        };
+        let folders = fs::read_dir(root.join(before)).ok()?.filter_map(Result::ok);
+        let mut programs = folders.map(|folder| folder.path().join(after));
+        programs.find(|program| program.is_file())
+    }
 }
 
 /// The file that holds the version of a peer that is apart.
@@ -95,6 +111,7 @@ const COSIGN_2: Apart = Apart {
     suite: Suite::Trixie,
     program: "usr/bin/cosign",
     series: "2.",
+    library: None,
 };
 
 const COSIGN_3: Apart = Apart {
@@ -103,6 +120,27 @@ const COSIGN_3: Apart = Apart {
     suite: Suite::Sid,
     program: "usr/bin/cosign",
     series: "3.",
+    library: None,
+};
+
+/// Kills a process at a system call of one's choice.
+const STRACE: Apart = Apart {
+    folder: "strace",
+    package: "strace",
+    suite: Suite::Own,
+    program: "usr/bin/strace",
+    series: "",
+    library: Some("libunwind"),
+};
+
+/// Gives a process another clock.
+const FAKETIME: Apart = Apart {
+    folder: "faketime",
+    package: "libfaketime",
+    suite: Suite::Own,
+    program: "usr/lib/*/faketime/libfaketimeMT.so.1",
+    series: "",
+    library: None,
 };
 
 /// Debian's openssl and the folder of its libraries, below a folder of its own.
@@ -198,13 +236,34 @@ impl Peers {
         self.apart(&COSIGN_3)
     }
 
+    /// strace of the machine's own suite, and the folders that may hold its libraries. Fetched by the first call and not
+    /// with the other peers.
+    pub(crate) fn strace(&self) -> Result<(PathBuf, Vec<PathBuf>)> {
+        let (program, _) = self.apart(&STRACE)?;
+        let root = program.ancestors().nth(3).context("strace is in no folder")?;
+        let entries = fs::read_dir(root.join("usr/lib")).into_iter().flatten();
+        let libraries = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+        Ok((program, libraries))
+    }
+
+    /// The library which, preloaded, gives a process another clock. Fetched by the first call and not with the other peers.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be fetched.
+    pub fn faketime(&self) -> Result<PathBuf> {
+        Ok(self.apart(&FAKETIME)?.0)
+    }
+
     fn apart(&self, peer: &Apart) -> Result<(PathBuf, String)> {
         let (folder, _lock) = self.locked()?;
         let root = folder.join(peer.folder);
-        let (program, version) = (root.join(peer.program), root.join(VERSION));
-        if !(program.is_file() && version.is_file()) {
+        let version = root.join(VERSION);
+        if peer.find(&root).is_none() || !version.is_file() {
             download_apart(folder, &root, peer)?;
         }
+        let program = peer.find(&root);
+        let program = program.with_context(|| format!("{} is incomplete after a fetch", root.display()))?;
         Ok((program, fs::read_to_string(version)?))
     }
 
@@ -324,8 +383,18 @@ fn download_apart(folder: &Path, root: &Path, peer: &Apart) -> Result<()> {
         peer.series
     );
     run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
+    if let Some(library) = peer.library {
+        let depends = run(Command::new("dpkg-deb").arg("--field").arg(&deb).arg("Depends"))?;
+        if let Some(name) = depends.split([',', ' ', '\n']).find(|word| word.starts_with(library)) {
+            archive
+                .apt_get(&["download", &format!("{name}/{suite}")], &debs)
+                .with_context(|| format!("{name} cannot be fetched; the archive may have lost it"))?;
+            let deb = the_only_file_of(&debs, &format!("{name}_"))?;
+            run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
+        }
+    }
     ensure!(
-        partial.join(peer.program).is_file(),
+        peer.find(&partial).is_some(),
         "{} {version} no longer ships {}",
         peer.package,
         peer.program
