@@ -46,6 +46,8 @@ pub struct Client {
     degraded: Option<StorageError>,
     /// Whether the roots or the floor are not on the disk as they are here.
     unsaved: bool,
+    /// Whether the generation on the disk may be one that could not be taken over: it is in place, and was not flushed.
+    unsettled: bool,
     leftovers: Leftovers,
 }
 
@@ -115,6 +117,7 @@ impl Client {
             damage: Vec::new(),
             degraded: None,
             unsaved: false,
+            unsettled: false,
             leftovers: Leftovers::default(),
         };
         client.restore();
@@ -184,12 +187,27 @@ impl Client {
 
         let generation = Arc::new(generation);
         let stored = self.stored(Some(&generation.metadata));
-        let (store, saved) = (self.store.clone(), Arc::clone(&generation));
+        let (store, saved, current) = (self.store.clone(), Arc::clone(&generation), self.current().cloned());
+        let unsettled = self.unsettled;
         let save = blocking(self.store.clone(), move || {
-            store.save_contents(&saved)?;
-            store.save(&stored)
+            let current = current.as_deref().map(names).unwrap_or_default();
+            let make_room = |keep: &BTreeSet<&str>| {
+                if !unsettled {
+                    // What is not removed now is removed later.
+                    let _ = store.collect_garbage(keep);
+                }
+            };
+            // What those left behind that died before it counted.
+            make_room(&current.union(&names(&saved)).copied().collect());
+            let outcome = store.save_contents(&saved).and_then(|()| store.save(&stored));
+            if outcome.as_ref().is_err_and(|error| !may_be_in_place(error)) {
+                // A disk that is full needs the room.
+                make_room(&current);
+            }
+            outcome
         });
         if let Err(error) = save.await {
+            self.unsettled |= may_be_in_place(&error);
             self.keep(&generation);
             // It may be in place and not be on the disk: the next refresh writes what is in memory.
             self.saved(Err(error.clone()));
@@ -247,6 +265,7 @@ impl Client {
 
     fn saved(&mut self, outcome: Result<(), StorageError>) {
         self.unsaved = outcome.is_err();
+        self.unsettled &= self.unsaved;
         self.degraded = outcome.err();
     }
 }
@@ -591,6 +610,11 @@ fn contents(generation: &Generation) -> BTreeMap<Digest, Arc<[u8]>> {
         Some((digest.clone(), Arc::clone(content)))
     };
     generation.digests.iter().filter_map(content).collect()
+}
+
+/// Whether what could not be stored may be what the next start reads all the same.
+fn may_be_in_place(error: &StorageError) -> bool {
+    error.operation == Operation::SyncFolder
 }
 
 /// What the generation's files are called on disk.
