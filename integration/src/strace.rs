@@ -61,22 +61,6 @@ impl Call {
     }
 }
 
-/// What became of a process.
-#[derive(Debug)]
-pub struct Traced {
-    /// Its outputs, and how it ended.
-    pub output: Output,
-    /// The calls that concerned the watched paths, in order.
-    pub calls: Vec<Call>,
-}
-
-impl Traced {
-    /// Whether it was killed.
-    pub fn was_killed(&self) -> bool {
-        self.output.status.signal() == Some(Signal::SIGKILL as i32)
-    }
-}
-
 impl Strace {
     /// strace from the machine's own suite.
     ///
@@ -106,33 +90,41 @@ impl Strace {
         command
     }
 
-    /// Runs `traced` to its end, and takes down what it does to exactly these paths, whether or not they exist. Where
-    /// `kill` is given, the process is killed by SIGKILL as it enters that call, which is not done any more.
-    ///
-    /// strace counts for each thread. All that concerns the paths must be done by one; whether it is, is checked.
+    /// Runs `traced` to its end, and takes down which of its calls change or open exactly these paths, whether or not they
+    /// exist.
     ///
     /// # Errors
     ///
-    /// strace cannot be run, or several threads touch the paths.
-    pub fn run(&self, traced: &Command, paths: &[PathBuf], kill: Option<(&str, usize)>) -> Result<Traced> {
+    /// strace cannot be run, the process fails, or several threads touch the paths: strace counts for each thread.
+    pub fn calls(&self, traced: &Command, paths: &[PathBuf]) -> Result<Vec<Call>> {
         let log = tempfile::NamedTempFile::new()?;
+        finished(&run(self.watching(paths, log.path()), traced)?)?;
+        calls(&fs::read_to_string(log.path())?)
+    }
+
+    /// Runs `traced` and kills it by SIGKILL as it enters this call of those that [`Self::calls`] found. It is not done any
+    /// more. A process that does not come to it runs to its end.
+    ///
+    /// # Errors
+    ///
+    /// strace cannot be run.
+    pub fn kill(&self, traced: &Command, paths: &[PathBuf], at: &Call) -> Result<Output> {
+        let mut command = self.watching(paths, Path::new("/dev/null"));
+        command
+            .arg("-e")
+            .arg(format!("inject={}:signal=SIGKILL:when={}", at.name, at.number));
+        run(command, traced)
+    }
+
+    fn watching(&self, paths: &[PathBuf], log: &Path) -> Command {
         let mut command = self.command();
         // Not with --seccomp-bpf, which is faster: a signal is lost there (ptrace(2), PTRACE_EVENT stops).
-        command.args(["-f", "-y", "-qq", "-s", "0", "-o"]).arg(log.path());
+        command.args(["-f", "-y", "-qq", "-s", "0", "-o"]).arg(log);
         command.arg("-e").arg(format!("trace={}", CHANGES.join(",")));
         for path in paths {
             command.arg("-P").arg(path);
         }
-        if let Some((name, number)) = kill {
-            command
-                .arg("-e")
-                .arg(format!("inject={name}:signal=SIGKILL:when={number}"));
-        }
-        let output = run(command, traced)?;
-        Ok(Traced {
-            output,
-            calls: calls(&fs::read_to_string(log.path())?)?,
-        })
+        command
     }
 
     /// Runs `traced` to its end, and says which system calls had to do with this folder and what is in it, however.
@@ -144,12 +136,7 @@ impl Strace {
         let log = tempfile::NamedTempFile::new()?;
         let mut command = self.command();
         command.args(["-f", "-y", "-qq", "-s", "4096", "-o"]).arg(log.path());
-        let output = run(command, traced)?;
-        ensure!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        finished(&run(command, traced)?)?;
         let folder = folder.to_str().context("a folder whose name is not UTF-8")?;
         let all = fs::read(log.path())?;
         let all = String::from_utf8_lossy(&all);
@@ -167,6 +154,22 @@ fn run(mut strace: Command, traced: &Command) -> Result<Output> {
         };
     }
     strace.stdin(Stdio::null()).output().context("cannot run strace")
+}
+
+fn finished(output: &Output) -> Result<()> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "it ended with {}: {}",
+        output.status,
+        said.trim()
+    );
+    Ok(())
+}
+
+/// Whether a process was killed.
+pub fn was_killed(output: &Output) -> bool {
+    output.status.signal() == Some(Signal::SIGKILL as i32)
 }
 
 /// Reads what strace wrote: `PID NAME(ARGUMENTS) = RESULT`, and `PID <... NAME resumed>…` for the end of a call during which
@@ -226,7 +229,9 @@ mod tests {
 
     #[test]
     fn two_threads_cannot_be_counted() {
-        let error = calls("7 fsync(3</s>) = 0\n8 fsync(3</s>) = 0\n").unwrap_err().to_string();
+        let error = calls("7 fsync(3</s>) = 0\n8 fsync(3</s>) = 0\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("several threads"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::time::Duration;
 
-use assay_integration::strace::Call;
+use assay_integration::strace::{Call, was_killed};
 use assay_integration::{Peers, Strace};
 use assay_verify::Timestamp;
 use assayd::sync::{Client, Refreshed};
@@ -69,7 +69,11 @@ impl Update {
         let before = Some(repository.files.clone());
         change(&mut repository);
         repository.signed_at = json!("2026-12-01T00:00:00Z");
-        repository.targets.get_mut(TARGETS).unwrap().remove("channels/stable/keys/old.pub");
+        repository
+            .targets
+            .get_mut(TARGETS)
+            .unwrap()
+            .remove("channels/stable/keys/old.pub");
         repository.put(TARGETS, "channels/stable/keys/new.pub", "new key");
         repository.update("2");
         place.serve(&repository.files);
@@ -86,14 +90,13 @@ impl Update {
     /// Goes through it once for each call that changes something, and dies there. Says how often that was.
     async fn killed_everywhere(&self, strace: &Strace) -> usize {
         let (points, after) = self.undisturbed(strace);
-        for Call { name, number, shown } in &points {
+        for point in &points {
             let place = self.place.copy();
-            let traced = strace
-                .run(&place.command(), &place.paths(&self.repository), Some((name, *number)))
-                .unwrap();
-            assert!(traced.was_killed(), "{shown}: {traced:?}");
-            let said = Said::read(&traced.output.stdout);
-            self.check(&place, &said, &after, shown).await;
+            let paths = place.paths(&self.repository);
+            let output = strace.kill(&place.command(), &paths, point).unwrap();
+            assert!(was_killed(&output), "{}: {output:?}", point.shown);
+            self.check(&place, &Said::read(&output.stdout), &after, &point.shown)
+                .await;
         }
         points.len()
     }
@@ -112,7 +115,10 @@ impl Update {
         if said.committed.is_some() {
             assert_eq!(found.as_deref(), Some(self.new), "{at}: it said that this is stored");
         }
-        assert!([self.old, Some(self.new)].contains(&found.as_deref()), "{at}: {found:?}");
+        assert!(
+            [self.old, Some(self.new)].contains(&found.as_deref()),
+            "{at}: {found:?}"
+        );
         assert!(Some(client.root_version()) >= said.root, "{at}: {said:?}");
         if found.as_deref() == Some(self.new) {
             assert!(client.trusted_time() >= signed_at(&self.repository), "{at}");
@@ -131,7 +137,10 @@ impl Update {
         let mended = place.on_disk();
         let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
         assert_eq!(names(&mended), names(after), "{at}");
-        assert!(mended == *after, "{at}: other than after an update that nothing disturbed");
+        assert!(
+            mended == *after,
+            "{at}: other than after an update that nothing disturbed"
+        );
     }
 
     /// The old repository is refused by who has the new generation, and by who has nothing but its floor.
@@ -167,9 +176,8 @@ impl Update {
 /// What a node does next if nothing is wrong: the calls that change something, and what is on the disk afterwards.
 fn undisturbed(strace: &Strace, place: &Place, repository: &Repository) -> (Vec<Call>, BTreeMap<String, Vec<u8>>) {
     let place = place.copy();
-    let traced = strace.run(&place.command(), &place.paths(repository), None).unwrap();
-    assert!(traced.output.status.success(), "{traced:?}");
-    let points = traced.calls.into_iter().filter(Call::changes).collect();
+    let mut points = strace.calls(&place.command(), &place.paths(repository)).unwrap();
+    points.retain(Call::changes);
     (points, place.on_disk())
 }
 
@@ -212,13 +220,24 @@ async fn a_node_may_be_killed_at_every_write_of_an_update_with_a_rotation_of_key
 #[tokio::test]
 async fn nothing_but_the_calls_that_are_watched_changes_the_state() {
     const HARMLESS: [&str; 12] = [
-        "close", "fcntl", "fstat", "getdents64", "lseek", "newfstatat", "openat", "openat2", "pread64", "read", "stat", "statx",
+        "close",
+        "fcntl",
+        "fstat",
+        "getdents64",
+        "lseek",
+        "newfstatat",
+        "openat",
+        "openat2",
+        "pread64",
+        "read",
+        "stat",
+        "statx",
     ];
     let strace = strace();
     for update in [Update::first(), Update::usual().await, Update::with_rotation().await] {
         let count = |calls: &[Call]| {
             let mut counts = BTreeMap::<String, usize>::new();
-            for call in calls.iter().filter(|call| call.changes() || !HARMLESS.contains(&call.name.as_str())) {
+            for call in calls {
                 if !HARMLESS.contains(&call.name.as_str()) || call.shown.contains("O_CREAT") {
                     *counts.entry(call.name.clone()).or_default() += 1;
                 }
@@ -314,14 +333,13 @@ impl Luckless {
     /// Dies at this call, if it comes to it.
     fn run(&mut self, strace: &Strace, point: &Call) -> bool {
         let paths = self.place.paths(&self.repository);
-        let kill = Some((point.name.as_str(), point.number));
-        let traced = strace.run(&self.place.command(), &paths, kill).unwrap();
-        let said = Said::read(&traced.output.stdout);
+        let output = strace.kill(&self.place.command(), &paths, point).unwrap();
+        let said = Said::read(&output.stdout);
         if let Some(committed) = said.committed {
             self.reached = number(&committed);
         }
-        let killed = traced.was_killed();
-        assert!(killed || traced.output.status.success(), "{traced:?}");
+        let killed = was_killed(&output);
+        assert!(killed || output.status.success(), "{output:?}");
         killed
     }
 
@@ -336,7 +354,11 @@ impl Luckless {
         let mut client = looked_at.open();
         assert_eq!(client.damage(), []);
         let found = policy_of(&client).map_or(0, |policy| number(&policy));
-        assert!((self.reached..=self.published).contains(&found), "{found} after {}", self.reached);
+        assert!(
+            (self.reached..=self.published).contains(&found),
+            "{found} after {}",
+            self.reached
+        );
         self.reached = found;
         // What was signed by keys that are taken away proves nothing, a time neither.
         let root = self.roots[usize::try_from(found).unwrap()];
@@ -377,7 +399,7 @@ async fn two_hundred_kills_in_a_row_lose_nothing() {
     while kills < KILLS {
         rounds += 1;
         let before = node.repository.files.clone();
-        let had = node.reached;
+        let was = node.published;
         match node.random.next() % 8 {
             // Nothing new: what is not finished is.
             0 => {}
@@ -393,12 +415,19 @@ async fn two_hundred_kills_in_a_row_lose_nothing() {
             false => finished += 1,
         }
         node.check().await;
-        if node.reached > had && node.reached == node.published {
+        if node.published > was && node.reached == node.published {
             node.refuses(&before).await;
         }
     }
-    println!("{kills} kills in {rounds} rounds, {finished} of which came to their end; policy {}", node.reached);
-    assert!(node.reached > 10, "it was killed so often, and got nowhere: {}", node.reached);
+    println!(
+        "{kills} kills in {rounds} rounds, {finished} of which came to their end; policy {}",
+        node.reached
+    );
+    assert!(
+        node.reached > 10,
+        "it was killed so often, and got nowhere: {}",
+        node.reached
+    );
     node.place.follow().await.unwrap();
     node.check().await;
     let contents = node.repository.targets.values().map(BTreeMap::len).sum::<usize>();

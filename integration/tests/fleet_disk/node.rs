@@ -115,7 +115,10 @@ impl Place {
         let unfinished: Vec<String> = names.iter().map(|name| format!("{name}.new")).collect();
         names.extend(unfinished);
         let files = names.into_iter().map(|name| self.state().join(name));
-        [self.state(), self.state().join("targets")].into_iter().chain(files).collect()
+        [self.state(), self.state().join("targets")]
+            .into_iter()
+            .chain(files)
+            .collect()
     }
 }
 
