@@ -63,10 +63,15 @@ impl Follower {
         self.client.current().map(|generation| files(generation))
     }
 
+    /// Says how old what is stored is, and what the clock cannot be before. No question may be answered before that: what has
+    /// expired would pass for fresh.
+    pub(super) fn show_stored(&self, admission: &Admission) {
+        self.show(admission, |_| {});
+    }
+
     /// Asks the repository for as long as the daemon runs.
     pub(super) async fn follow(mut self, admission: Admission) {
         let status = admission.sync().clone();
-        self.show(&admission, |_| {});
         let mut wait = self.schedule.at_start(random_bits());
         if self.client.current().is_none() {
             // Nothing is admitted until there is a generation.

@@ -98,6 +98,9 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     })
     .await
     .context("loading the policy")?;
+    if let Some(follower) = &follower {
+        follower.show_stored(&admission);
+    }
 
     let users: Arc<[u32]> = config.allowed_users.into();
     let (stop, stopping) = watch::channel(());
