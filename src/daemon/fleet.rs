@@ -15,8 +15,8 @@ use crate::admission::events::{SYNC_FAILING, SYNC_RECOVERED, TRUST_STANDING, UPD
 use crate::fetch;
 use crate::sync::layout::{DENY_LIST_FILE, REVOCATION_FOLDER};
 use crate::sync::{
-    Candidate, Client, Failing, Generation, Known, Refreshed, Schedule, Staleness, Standing, Status, Store, SyncError,
-    Transport,
+    Candidate, Client, Failing, Generation, Known, Polled, Poller, Staleness, Standing, Status, Store, SyncError,
+    Taker, Transport,
 };
 use crate::trust::VerifiedFiles;
 
@@ -27,11 +27,7 @@ const FOLDER: &str = "fleet";
 const STANDING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a node knows of its repository when it starts.
-pub(super) struct Follower {
-    client: Client,
-    transport: Transport,
-    schedule: Schedule,
-}
+pub(super) struct Follower(Poller);
 
 impl Follower {
     /// Takes up what is stored. This blocks on files.
@@ -51,16 +47,12 @@ impl Follower {
                 "what was stored of the policy repository is not used: {damage}"
             );
         }
-        Ok(Self {
-            client,
-            transport,
-            schedule: Schedule::new(fleet.intervals()),
-        })
+        Ok(Self(Poller::new(client, transport, fleet.intervals())))
     }
 
     /// The files of the generation that is stored, where there is one.
     pub(super) fn files(&self) -> Option<VerifiedFiles> {
-        self.client.current().map(|generation| files(generation))
+        self.0.client().current().map(|generation| files(generation))
     }
 
     /// Says how old what is stored is, and what the clock cannot be before. No question may be answered before that: what has
@@ -72,11 +64,7 @@ impl Follower {
     /// Asks the repository for as long as the daemon runs.
     pub(super) async fn follow(mut self, admission: Admission) {
         let status = admission.sync().clone();
-        let mut wait = self.schedule.at_start(random_bits());
-        if self.client.current().is_none() {
-            // Nothing is admitted until there is a generation.
-            wait = Duration::ZERO;
-        }
+        let mut wait = self.0.first_wait(random_bits());
         loop {
             let next = Timestamp::now().checked_add(wait).ok();
             self.show(&admission, |known| known.next_poll = next);
@@ -92,15 +80,7 @@ impl Follower {
     /// Asks once, and says how long to wait for the next time.
     async fn ask(&mut self, admission: &Admission) -> Duration {
         let now = Timestamp::now();
-        let outcome = match self.client.refresh(&self.transport, now).await {
-            Ok(Refreshed::Unchanged) => Ok(()),
-            Ok(Refreshed::Candidate(candidate)) => self.take(admission, *candidate, now).await,
-            Err(error) => Err(error),
-        };
-        let wait = match &outcome {
-            Ok(()) => self.schedule.after_success(random_bits()),
-            Err(error) => self.schedule.after_failure(error.retry_after(), random_bits()),
-        };
+        let Polled { outcome, wait } = self.0.poll(&Daemon(admission), now, random_bits()).await;
         let failing = admission.sync().known().failing;
         if let (Ok(()), Some(failing)) = (&outcome, &failing) {
             info!(
@@ -137,17 +117,41 @@ impl Follower {
         wait
     }
 
-    /// Validates what is new as a whole, stores it, and brings it into force.
-    async fn take(&mut self, admission: &Admission, candidate: Candidate, now: Timestamp) -> Result<(), SyncError> {
-        let generation = candidate.generation();
-        let says_the_same = self
-            .client
+    /// Shows what is known now.
+    fn show(&self, admission: &Admission, change: impl FnOnce(&mut Known)) {
+        let client = self.0.client();
+        let generation = client.current();
+        let traffic = self.0.transport().traffic();
+        let status = admission.sync();
+        status.update(|known| {
+            known.versions = generation.map(|generation| generation.versions().clone());
+            known.signed_at = generation.and_then(|generation| generation.signed_at());
+            known.degraded = client.degraded().map(ToString::to_string);
+            known.interval = self.0.schedule().interval();
+            known.requests = traffic.requests;
+            known.bytes = traffic.bytes;
+            change(known);
+        });
+        let issued = admission
+            .trust()
             .current()
-            .is_some_and(|current| generation.has_files_of(current));
-        if says_the_same {
-            return self.client.commit(candidate).await.map(drop);
-        }
-        let files = files(generation);
+            .and_then(|snapshot| snapshot.denials.issued());
+        status.trust_time(issued.map_or(client.trusted_time(), |issued| issued.max(client.trusted_time())));
+    }
+}
+
+/// Validates what is new as a whole, stores it, and brings it into force.
+struct Daemon<'a>(&'a Admission);
+
+impl Taker for Daemon<'_> {
+    async fn take(
+        &self,
+        client: &mut Client,
+        candidate: Candidate,
+        now: Timestamp,
+    ) -> Result<Option<Duration>, SyncError> {
+        let Self(admission) = *self;
+        let files = files(candidate.generation());
         let validated = {
             let (admission, files) = (admission.clone(), files.clone());
             blocking(move || admission.trust().validate(&files, now)).await
@@ -162,62 +166,38 @@ impl Follower {
                         "looking at it failed unexpectedly: the journal has the error",
                     )],
                 };
-                let reason = self.tell_refused(admission, &problems);
+                let reason = tell_refused(admission, &problems);
                 deny_at_once(admission, &deny_list(&files));
-                return Err(self.client.refuse(candidate, reason));
+                return Err(client.refuse(candidate, reason));
             }
         };
-        if let Err(error) = self.client.commit(candidate).await {
+        if let Err(error) = client.commit(candidate).await {
             // It is verified, and does not survive a restart: of it only what denies counts.
             deny_at_once(admission, &snapshot.denials);
             return Err(error);
         }
-        self.schedule.follow(snapshot.policy.poll_interval());
         let admission = admission.clone();
         // What is wrong with what this node adds is said, and stands in the way of nothing.
         let _ = blocking(move || admission.activate(files, "policy repository").is_ok()).await;
-        Ok(())
+        Ok(snapshot.policy.poll_interval())
     }
+}
 
-    /// Says what is wrong with an update, once.
-    fn tell_refused(&self, admission: &Admission, problems: &[Diagnostic]) -> String {
-        let lines: Vec<String> = problems.iter().map(Diagnostic::one_line).collect();
-        if admission.sync().known().refused != lines {
-            for line in &lines {
-                error!(message_id = UPDATE_REFUSED, "{line}");
-            }
-            error!(
-                message_id = UPDATE_REFUSED,
-                "an update of the policy repository is refused as a whole; what is in force stays"
-            );
+/// Says what is wrong with an update, once.
+fn tell_refused(admission: &Admission, problems: &[Diagnostic]) -> String {
+    let lines: Vec<String> = problems.iter().map(Diagnostic::one_line).collect();
+    if admission.sync().known().refused != lines {
+        for line in &lines {
+            error!(message_id = UPDATE_REFUSED, "{line}");
         }
-        let reason = lines.first().cloned().unwrap_or_default();
-        admission.sync().update(|known| known.refused = lines);
-        reason
+        error!(
+            message_id = UPDATE_REFUSED,
+            "an update of the policy repository is refused as a whole; what is in force stays"
+        );
     }
-
-    /// Shows what is known now.
-    fn show(&self, admission: &Admission, change: impl FnOnce(&mut Known)) {
-        let generation = self.client.current();
-        let traffic = self.transport.traffic();
-        let status = admission.sync();
-        status.update(|known| {
-            known.versions = generation.map(|generation| generation.versions().clone());
-            known.signed_at = generation.and_then(|generation| generation.signed_at());
-            known.degraded = self.client.degraded().map(ToString::to_string);
-            known.interval = self.schedule.interval();
-            known.requests = traffic.requests;
-            known.bytes = traffic.bytes;
-            change(known);
-        });
-        let issued = admission
-            .trust()
-            .current()
-            .and_then(|snapshot| snapshot.denials.issued());
-        status.trust_time(issued.map_or(self.client.trusted_time(), |issued| {
-            issued.max(self.client.trusted_time())
-        }));
-    }
+    let reason = lines.first().cloned().unwrap_or_default();
+    admission.sync().update(|known| known.refused = lines);
+    reason
 }
 
 /// Says when the node's standing changes, for as long as the daemon runs.
