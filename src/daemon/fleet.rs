@@ -64,6 +64,9 @@ impl Follower {
     /// Asks the repository for as long as the daemon runs.
     pub(super) async fn follow(mut self, admission: Admission) {
         let status = admission.sync().clone();
+        // What is stored is in force by now, and so is the interval that it asks for.
+        let stored = admission.trust().current();
+        self.0.follow(stored.and_then(|snapshot| snapshot.policy.poll_interval()));
         let mut wait = self.0.first_wait(random_bits());
         loop {
             let next = Timestamp::now().checked_add(wait).ok();
