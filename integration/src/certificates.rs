@@ -415,12 +415,24 @@ impl SigningIdentity {
 pub struct ServerIdentity {
     configuration: Arc<rustls::ServerConfig>,
     ca_pem: String,
+    certificate_pem: String,
+    key_pem: String,
 }
 
 impl ServerIdentity {
     /// The CA's certificate, for clients to trust.
     pub fn ca_pem(&self) -> &str {
         &self.ca_pem
+    }
+
+    /// The server's certificate, which the CA issued.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// The server's key (PKCS #8).
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     pub(crate) fn rustls(&self) -> Arc<rustls::ServerConfig> {
@@ -452,6 +464,8 @@ pub fn server_identity(hosts: &[&str]) -> Result<ServerIdentity> {
     Ok(ServerIdentity {
         configuration: Arc::new(configuration),
         ca_pem: authority.certificate_pem(),
+        certificate_pem: leaf.pem(),
+        key_pem: key.serialize_pem(),
     })
 }
 

@@ -11,6 +11,7 @@
 //! - [`TimestampAuthority`] and [`OcspResponder`] are openssl's, [`Crl`] lists are signed by it; [`WebServer`] serves what
 //!   certificates point at.
 //! - [`Strace`] kills a process at a system call of one's choice.
+//! - [`Nginx`] is the real nginx, which serves a folder.
 //! - [`Assayd`] is the daemon under test; [`measure`] has what a comparison prints.
 //!
 //! ```no_run
@@ -55,6 +56,7 @@ pub mod crl;
 pub mod envelope;
 pub mod image;
 pub mod measure;
+pub mod nginx;
 pub mod notation;
 pub mod ocsp;
 mod openssl;
@@ -75,6 +77,7 @@ pub use containerd::Containerd;
 pub use cosign::Cosign;
 pub use crl::Crl;
 pub use image::Image;
+pub use nginx::Nginx;
 pub use notation::Notation;
 pub use ocsp::OcspResponder;
 pub use openssl::{OpenSsl, Reason, Revoked};

@@ -143,8 +143,21 @@ const FAKETIME: Apart = Apart {
     library: None,
 };
 
-/// Debian's openssl and the folder of its libraries, below a folder of its own.
-const OPENSSL: &str = "usr/bin/openssl";
+/// A peer of the machine's own suite that comes with Debian's libssl, below a folder of its own.
+struct WithLibssl {
+    package: &'static str,
+    program: &'static str,
+}
+
+const OPENSSL: WithLibssl = WithLibssl {
+    package: "openssl",
+    program: "usr/bin/openssl",
+};
+
+const NGINX: WithLibssl = WithLibssl {
+    package: "nginx",
+    program: "usr/sbin/nginx",
+};
 
 /// Real containerd, runc, notation, docker-registry and busybox on this machine's disk.
 #[derive(Clone, Debug)]
@@ -278,17 +291,27 @@ impl Peers {
     /// Debian's openssl of the machine's own suite and the folder of its libraries. It is fetched by the first call on a
     /// machine that lacks it, and not with the other peers.
     pub(crate) fn openssl(&self) -> Result<(PathBuf, PathBuf)> {
+        self.with_libssl(&OPENSSL)
+    }
+
+    /// Debian's nginx of the machine's own suite and the folder of its libraries. Fetched by the first call and not with the
+    /// other peers.
+    pub(crate) fn nginx(&self) -> Result<(PathBuf, PathBuf)> {
+        self.with_libssl(&NGINX)
+    }
+
+    fn with_libssl(&self, peer: &WithLibssl) -> Result<(PathBuf, PathBuf)> {
         let (folder, _lock) = self.locked()?;
-        let root = folder.join("openssl");
-        if !root.join(OPENSSL).is_file() {
-            download_openssl(folder, &root)?;
+        let root = folder.join(peer.package);
+        if !root.join(peer.program).is_file() {
+            download_with_libssl(folder, &root, peer)?;
         }
         // One folder below usr/lib, named by the architecture.
         let entries = fs::read_dir(root.join("usr/lib"))?.filter_map(Result::ok);
         let mut folders = entries.map(|entry| entry.path());
         let libraries = folders.find(|path| the_only_file_of(path, "libssl.so").is_ok());
         let libraries = libraries.context("Debian's libssl has no library where it is expected")?;
-        Ok((root.join(OPENSSL), libraries))
+        Ok((root.join(peer.program), libraries))
     }
 
     /// A static busybox, the content of test images.
@@ -406,10 +429,11 @@ fn download_apart(folder: &Path, root: &Path, peer: &Apart) -> Result<()> {
     fs::rename(&partial, root).with_context(|| format!("cannot move the unpacked {} to its place", peer.package))
 }
 
-/// openssl with the library that it depends on, whose name changes with the suite (libssl3, libssl3t64).
-fn download_openssl(folder: &Path, root: &Path) -> Result<()> {
+/// A peer with the library that it depends on, whose name changes with the suite (libssl3, libssl3t64).
+fn download_with_libssl(folder: &Path, root: &Path, peer: &WithLibssl) -> Result<()> {
     let archive = Archive::prepare(folder, &[Suite::Own])?;
-    let (debs, partial) = (folder.join("debs.openssl"), folder.join("openssl.partial"));
+    let debs = folder.join(format!("{}.debs", peer.package));
+    let partial = folder.join(format!("{}.partial", peer.package));
     for directory in [&debs, &partial] {
         remove_dir(directory)?;
         fs::create_dir_all(directory)?;
@@ -422,13 +446,13 @@ fn download_openssl(folder: &Path, root: &Path) -> Result<()> {
         run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
         Ok(deb)
     };
-    let deb = fetch("openssl")?;
+    let deb = fetch(peer.package)?;
     let depends = run(Command::new("dpkg-deb").arg("--field").arg(deb).arg("Depends"))?;
     let library = depends.split([',', ' ']).find(|word| word.starts_with("libssl"));
-    fetch(library.context("Debian's openssl depends on no libssl")?)?;
+    fetch(library.with_context(|| format!("Debian's {} depends on no libssl", peer.package))?)?;
     remove_dir(&debs)?;
     remove_dir(root)?;
-    fs::rename(&partial, root).context("cannot move the unpacked openssl to its place")
+    fs::rename(&partial, root).with_context(|| format!("cannot move the unpacked {} to its place", peer.package))
 }
 
 /// Debian's archive as this machine reaches it, with a list directory of its own.

@@ -66,7 +66,8 @@ impl Follower {
         let status = admission.sync().clone();
         // What is stored is in force by now, and so is the interval that it asks for.
         let stored = admission.trust().current();
-        self.0.follow(stored.and_then(|snapshot| snapshot.policy.poll_interval()));
+        self.0
+            .follow(stored.and_then(|snapshot| snapshot.policy.poll_interval()));
         let mut wait = self.0.first_wait(random_bits());
         loop {
             let next = Timestamp::now().checked_add(wait).ok();
