@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::header::{ETAG, IF_NONE_MATCH, LOCATION, RETRY_AFTER};
+use http::header::{ETAG, IF_NONE_MATCH, LAST_MODIFIED, LOCATION, RETRY_AFTER};
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -49,6 +50,8 @@ pub(crate) enum Fault {
     NotModified,
     /// A validator that stays when the file changes.
     StuckTag,
+    /// A validator that is made of the file's length alone, and this as the time of the last change.
+    CoarseTag(Timestamp),
 }
 
 /// One request.
@@ -231,6 +234,7 @@ async fn answer(shared: &Mutex<Shared>, request: &Request<Incoming>) -> Result<R
     };
     let etag = match &fault {
         Some(Fault::StuckTag) => "\"stuck\"".to_owned(),
+        Some(Fault::CoarseTag(_)) => format!("\"{}\"", content.len()),
         _ => format!("\"{}\"", Digest::sha256(&content).hex()),
     };
     if condition
@@ -239,7 +243,11 @@ async fn answer(shared: &Mutex<Shared>, request: &Request<Incoming>) -> Result<R
     {
         return Ok(bare(304).header(ETAG, etag).body(full("")).unwrap());
     }
-    let response = bare(200).header(ETAG, etag);
+    let mut response = bare(200).header(ETAG, etag);
+    if let Some(Fault::CoarseTag(changed)) = &fault {
+        let changed = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(changed);
+        response = response.header(LAST_MODIFIED, changed.unwrap());
+    }
     let body = match fault {
         Some(Fault::Padded(more)) => {
             content.resize(content.len() + more, b' ');

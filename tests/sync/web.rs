@@ -4,6 +4,8 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use assay_integration::registry::{Fault as RegistryFault, Kind, OCI_EMPTY, OCI_MANIFEST, When};
+use assay_verify::Timestamp;
+use assay_verify::limits::MAX_NOT_MODIFIED;
 use assayd::fetch;
 use assayd::sync::layout::{FILE_ANNOTATION, REPOSITORY_ARTIFACT};
 use assayd::sync::{Client, Refreshed, RepositoryAddress, Store, SyncError, Transport, TransportError};
@@ -102,6 +104,41 @@ async fn a_server_that_says_unmodified_of_everything_freezes_a_node_no_longer_th
     lab.follows().await;
     assert_eq!(lab.server().asked()[1], asked("timestamp.json", false, 200));
     lab.recovers().await;
+}
+
+/// nginx makes its validators of the second of a change and of the length.
+#[tokio::test]
+async fn what_is_published_twice_within_a_second_is_noticed() {
+    let mut lab = Lab::new(Way::Https).await;
+    let soon = Timestamp::now() + Duration::from_secs(3600);
+    lab.server().misbehave("timestamp.json", Fault::CoarseTag(soon));
+    lab.restart();
+    lab.finds_nothing_new().await;
+    lab.repository.update("2");
+    lab.upload();
+    lab.follows().await;
+    lab.server().behave();
+    // Long ago, the same validator is one to rely on.
+    let before = Timestamp::now() - Duration::from_secs(3600);
+    lab.server().misbehave("timestamp.json", Fault::CoarseTag(before));
+    lab.finds_nothing_new().await;
+    lab.server().asked();
+    lab.finds_nothing_new().await;
+    assert_eq!(lab.server().asked()[1], asked("timestamp.json", true, 304));
+}
+
+#[tokio::test]
+async fn a_validator_that_never_changes_delays_an_update_by_ten_polls_and_no_more() {
+    let mut lab = Lab::new(Way::Https).await;
+    lab.server().misbehave("timestamp.json", Fault::StuckTag);
+    lab.restart();
+    lab.finds_nothing_new().await;
+    lab.repository.update("2");
+    lab.upload();
+    for _ in 0..MAX_NOT_MODIFIED {
+        lab.finds_nothing_new().await;
+    }
+    lab.follows().await;
 }
 
 #[tokio::test]

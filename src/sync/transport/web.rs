@@ -3,13 +3,17 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use http::header::{AsHeaderName, DATE, ETAG, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use jiff::fmt::rfc2822;
 use reqwest::Response;
 use tokio::time::timeout;
 use url::Url;
 
-use assay_verify::limits::{MAX_ERROR_BODY_SIZE, MAX_ETAG_LENGTH, READ_IDLE_TIMEOUT, RESPONSE_HEAD_TIMEOUT};
+use assay_verify::Timestamp;
+use assay_verify::limits::{
+    MAX_ERROR_BODY_SIZE, MAX_ETAG_LENGTH, MAX_NOT_MODIFIED, READ_IDLE_TIMEOUT, RESPONSE_HEAD_TIMEOUT,
+};
 
 use super::{Asked, Counters, TransportError};
 use crate::fetch::{Client, ConfigError, innermost};
@@ -27,6 +31,8 @@ pub(super) struct WebRepository {
 struct Known {
     etag: HeaderValue,
     body: Vec<u8>,
+    /// How often in a row the server has said that it is so.
+    believed: u32,
 }
 
 impl WebRepository {
@@ -55,6 +61,7 @@ impl WebRepository {
     ) -> Result<Option<Vec<u8>>, TransportError> {
         let mut request = self.client.get(self.url(path));
         let known = (asked == Asked::Again).then(|| self.known().clone()).flatten();
+        let known = known.filter(|known| known.believed < MAX_NOT_MODIFIED);
         if let Some(known) = &known {
             request = request.header(IF_NONE_MATCH, known.etag.clone());
         }
@@ -74,6 +81,7 @@ impl WebRepository {
                     *self.known() = etag.map(|etag| Known {
                         etag,
                         body: body.clone(),
+                        believed: 0,
                     });
                 }
                 Ok(Some(body))
@@ -81,6 +89,9 @@ impl WebRepository {
             // Who was not asked whether something has changed cannot know to what.
             StatusCode::NOT_MODIFIED if known.is_some() => {
                 counters.not_modified();
+                if let Some(known) = &mut *self.known() {
+                    known.believed += 1;
+                }
                 Ok(known.map(|known| known.body))
             }
             StatusCode::NOT_FOUND => {
@@ -168,14 +179,80 @@ fn failure(path: &str, error: &reqwest::Error) -> TransportError {
     }
 }
 
-/// The validator of an answer, if it can be sent back.
+/// The validator of an answer, if it can be sent back, and would be another if the file changed.
+///
+/// Some servers make it of the second in which the file was changed, and of the file's length. What is published twice in one
+/// second then has one validator, so that of a file which was changed in the second of the answer says nothing.
 fn etag(headers: &HeaderMap) -> Option<HeaderValue> {
-    let etag = headers.get(ETAG)?;
-    (etag.len() <= MAX_ETAG_LENGTH).then(|| etag.clone())
+    let etag = headers.get(ETAG).filter(|etag| etag.len() <= MAX_ETAG_LENGTH)?;
+    let changed = headers.contains_key(LAST_MODIFIED);
+    let before = !changed || time(headers, LAST_MODIFIED)? < time(headers, DATE)?;
+    before.then(|| etag.clone())
+}
+
+/// A time in a header (RFC 9110 §5.6.7), to the second.
+fn time(headers: &HeaderMap, name: impl AsHeaderName) -> Option<Timestamp> {
+    let text = headers.get(name)?.to_str().ok()?;
+    Some(rfc2822::parse(text).ok()?.timestamp())
 }
 
 /// `Retry-After` in seconds (RFC 9110 §10.2.3). Its other form, a date, would need the server's clock to be right.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(headers: &[(&'static str, &'static str)]) -> HeaderMap {
+        let header = |(name, value): &(&'static str, &'static str)| {
+            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        headers.iter().map(header).collect()
+    }
+
+    #[test]
+    fn a_validator_counts_if_a_later_change_gives_another() {
+        const TAG: (&str, &str) = ("etag", "\"69299000-215\"");
+        let changed = |time| ("last-modified", time);
+        let answered = |time| ("date", time);
+        for (headers, counts) in [
+            (vec![TAG], true),
+            (vec![TAG, answered("Sat, 28 Nov 2026 10:00:00 GMT")], true),
+            (
+                vec![
+                    TAG,
+                    changed("Sat, 28 Nov 2026 09:59:59 GMT"),
+                    answered("Sat, 28 Nov 2026 10:00:00 GMT"),
+                ],
+                true,
+            ),
+            (
+                vec![
+                    TAG,
+                    changed("Sat, 28 Nov 2026 10:00:00 GMT"),
+                    answered("Sat, 28 Nov 2026 10:00:00 GMT"),
+                ],
+                false,
+            ),
+            (
+                vec![
+                    TAG,
+                    changed("Sat, 28 Nov 2026 10:00:01 GMT"),
+                    answered("Sat, 28 Nov 2026 10:00:00 GMT"),
+                ],
+                false,
+            ),
+            (vec![TAG, changed("Sat, 28 Nov 2026 10:00:00 GMT")], false),
+            (
+                vec![TAG, changed("yesterday"), answered("Sat, 28 Nov 2026 10:00:00 GMT")],
+                false,
+            ),
+            (vec![], false),
+        ] {
+            assert_eq!(etag(&answer(&headers)).is_some(), counts, "{headers:?}");
+        }
+    }
 }

@@ -292,6 +292,11 @@ pub const MAX_CONCURRENT_TARGETS: usize = 8;
 /// An `ETag` that is sent back. Those of web servers and stores are below 100 bytes.
 pub const MAX_ETAG_LENGTH: usize = 256;
 
+/// How often in a row a web server's "not modified" is believed. A validator that is made of a file's length and of the time of
+/// its change (nginx, Apache) does not change with a file whose time is always the same, as in images of file systems that can be
+/// reproduced. With 10, a revocation comes at most ten intervals late there, and the asking costs one answer in eleven.
+pub const MAX_NOT_MODIFIED: u32 = 10;
+
 /// The longest wait between polls that fail, unless the interval is longer. What a fleet waits for after an outage.
 pub const MAX_POLL_BACKOFF: Duration = Duration::from_secs(300);
 
