@@ -1,6 +1,7 @@
 //! The daemon under test, as the workspace built it.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,6 +11,8 @@ use nix::sys::signal::Signal;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::journal::Journal;
+use crate::network::Network;
 use crate::process::{Finished, Service, output};
 
 /// The path of one of the project's programs: in the folder that `ASSAY_BIN_DIR` names, else beside the running test,
@@ -44,6 +47,8 @@ pub struct Builder {
     files: Vec<(PathBuf, Vec<u8>)>,
     settings: toml::Table,
     environment: Vec<(String, String)>,
+    /// What stands before the program on its command line.
+    within: Vec<OsString>,
 }
 
 impl Builder {
@@ -100,6 +105,18 @@ impl Builder {
         self
     }
 
+    /// Runs the daemon in a network of its own. Its sockets are files, and stay within everybody's reach.
+    pub fn network(mut self, network: &Network) -> Self {
+        self.within.extend(network.within());
+        self
+    }
+
+    /// Has the daemon write to this journal, whether or not the machine has one.
+    pub fn journal(mut self, journal: &Journal) -> Self {
+        self.within.extend(journal.within());
+        self.setting("log", "journald")
+    }
+
     /// Writes the configuration, starts the daemon and waits until its verifier socket takes connections.
     ///
     /// # Errors
@@ -126,6 +143,7 @@ impl Builder {
             service: None,
             program,
             environment: self.environment,
+            within: self.within,
             directory,
         };
         let config = assayd.config_directory();
@@ -173,6 +191,7 @@ pub struct Assayd {
     service: Option<Service>,
     program: PathBuf,
     environment: Vec<(String, String)>,
+    within: Vec<OsString>,
     directory: tempfile::TempDir,
 }
 
@@ -188,8 +207,16 @@ impl Assayd {
     ///
     /// It does not come up; the error holds the end of its log.
     pub async fn start(&mut self) -> Result<()> {
-        let mut command = Command::new(&self.program);
-        command.arg("--config").arg(self.config_directory().join("config.toml"));
+        let mut words = self
+            .within
+            .iter()
+            .map(OsString::as_os_str)
+            .chain([self.program.as_os_str()]);
+        let mut command = Command::new(words.next().context("there is no program")?);
+        command
+            .args(words)
+            .arg("--config")
+            .arg(self.config_directory().join("config.toml"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut service = Service::spawn("assayd", command, &self.directory.path().join("assayd.log"))?;
         let socket = self.verifier_socket();

@@ -12,6 +12,8 @@
 //!   certificates point at.
 //! - [`Strace`] kills a process at a system call of one's choice.
 //! - [`Nginx`] is the real nginx, which serves a folder.
+//! - [`PolicyServer`] serves a policy repository; [`Network`] is a network of a node's own that can be cut; [`Journal`] stands in
+//!   for journald.
 //! - [`Assayd`] is the daemon under test; [`measure`] has what a comparison prints.
 //!
 //! ```no_run
@@ -55,12 +57,15 @@ pub mod cosign;
 pub mod crl;
 pub mod envelope;
 pub mod image;
+pub mod journal;
 pub mod measure;
+mod network;
 pub mod nginx;
 pub mod notation;
 pub mod ocsp;
 mod openssl;
 mod peers;
+pub mod policy_server;
 mod process;
 mod question;
 pub mod registry;
@@ -77,11 +82,14 @@ pub use containerd::Containerd;
 pub use cosign::Cosign;
 pub use crl::Crl;
 pub use image::Image;
+pub use journal::Journal;
+pub use network::{Cut, Network};
 pub use nginx::Nginx;
 pub use notation::Notation;
 pub use ocsp::OcspResponder;
 pub use openssl::{OpenSsl, Reason, Revoked};
 pub use peers::Peers;
+pub use policy_server::PolicyServer;
 pub use process::Finished;
 pub use question::Question;
 pub use registry::Registry;

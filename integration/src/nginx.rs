@@ -4,8 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -13,7 +12,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::certificates::ServerIdentity;
-use crate::peers::Peers;
+use crate::peers::{NGINX, Peers, Program};
 use crate::process::{Service, output};
 
 /// How many addresses of loopback it listens on. One alone has 28,000 ports for those who connect to it, and each stays in use
@@ -43,8 +42,7 @@ pub struct Access {
 /// nginx with one worker, until it is dropped.
 #[derive(Debug)]
 pub struct Nginx {
-    program: PathBuf,
-    libraries: PathBuf,
+    program: Program,
     version: String,
     folder: TempDir,
     port: u16,
@@ -69,9 +67,9 @@ impl Nginx {
         identity: Option<&ServerIdentity>,
         connections: usize,
     ) -> Result<Self> {
-        let (program, libraries) = peers.nginx()?;
-        let mut version = Command::new(&program);
-        version.env("LD_LIBRARY_PATH", &libraries).arg("-v");
+        let program = peers.linked(&NGINX)?;
+        let mut version = program.command();
+        version.arg("-v");
         let version = output(version).await?.successful()?.stderr;
         let folder = tempfile::tempdir()?;
         fs::create_dir(folder.path().join("temporary"))?;
@@ -85,7 +83,7 @@ impl Nginx {
         fs::write(folder.path().join("nginx.conf"), configuration)?;
         let mut nginx = Self {
             program,
-            libraries,
+
             version: version.trim().to_owned(),
             folder,
             port,
@@ -105,9 +103,8 @@ impl Nginx {
     /// It does not start.
     pub async fn serve(&mut self) -> Result<()> {
         let folder = self.folder.path();
-        let mut command = Command::new(&self.program);
+        let mut command = self.program.command();
         command
-            .env("LD_LIBRARY_PATH", &self.libraries)
             .args([OsStr::new("-p"), folder.as_os_str(), OsStr::new("-c")])
             .arg(folder.join("nginx.conf"))
             .arg("-e")

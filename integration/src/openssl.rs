@@ -1,21 +1,20 @@
 //! The real `openssl` command line: the machine's own, or Debian's when the machine has none.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
 use crate::certificates::Serial;
-use crate::peers::Peers;
+use crate::peers::{OPENSSL, Peers, Program};
 use crate::process::{Finished, output};
 
 /// The `openssl` program.
 #[derive(Clone, Debug)]
 pub struct OpenSsl {
-    program: PathBuf,
-    libraries: Option<PathBuf>,
+    program: Program,
 }
 
 impl OpenSsl {
@@ -25,13 +24,8 @@ impl OpenSsl {
     ///
     /// There is none and it cannot be fetched.
     pub fn find(peers: &Peers) -> Result<Self> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let own = std::env::split_paths(&path).map(|folder| folder.join("openssl"));
-        match own.into_iter().find(|program| program.is_file()) {
-            Some(program) => Ok(Self {
-                program,
-                libraries: None,
-            }),
+        match Program::on_path("openssl") {
+            Some(program) => Ok(Self { program }),
             None => Self::fetch(peers),
         }
     }
@@ -42,23 +36,18 @@ impl OpenSsl {
     ///
     /// It cannot be fetched.
     pub fn fetch(peers: &Peers) -> Result<Self> {
-        let (program, libraries) = peers.openssl().context("no openssl on PATH, and none can be fetched")?;
-        Ok(Self {
-            program,
-            libraries: Some(libraries),
-        })
+        let program = peers.linked(&OPENSSL);
+        let program = program.context("no openssl on PATH, and none can be fetched")?;
+        Ok(Self { program })
     }
 
     /// The command with these arguments, run in `directory`. It reads no configuration of the machine.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, directory: &Path, arguments: &[S]) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program.command();
         command
             .args(arguments)
             .current_dir(directory)
             .env("OPENSSL_CONF", "/dev/null");
-        if let Some(libraries) = &self.libraries {
-            command.env("LD_LIBRARY_PATH", libraries);
-        }
         command
     }
 

@@ -143,21 +143,68 @@ const FAKETIME: Apart = Apart {
     library: None,
 };
 
-/// A peer of the machine's own suite that comes with Debian's libssl, below a folder of its own.
-struct WithLibssl {
+/// A peer of the machine's own suite that comes with the libraries it is linked with, whose names change with the suite
+/// (libssl3, libssl3t64). It is fetched by the first who needs it, into a folder of its own.
+pub(crate) struct Linked {
+    folder: &'static str,
     package: &'static str,
-    program: &'static str,
+    /// Where suites have put its program.
+    programs: &'static [&'static str],
 }
 
-const OPENSSL: WithLibssl = WithLibssl {
+pub(crate) const OPENSSL: Linked = Linked {
+    folder: "openssl",
     package: "openssl",
-    program: "usr/bin/openssl",
+    programs: &["usr/bin/openssl"],
 };
 
-const NGINX: WithLibssl = WithLibssl {
+/// The web server that operators serve a policy repository with.
+pub(crate) const NGINX: Linked = Linked {
+    folder: "nginx",
     package: "nginx",
-    program: "usr/sbin/nginx",
+    programs: &["usr/sbin/nginx"],
 };
+
+/// Makes networks.
+pub(crate) const IPROUTE2: Linked = Linked {
+    folder: "iproute2",
+    package: "iproute2",
+    programs: &["usr/bin/ip", "bin/ip", "sbin/ip"],
+};
+
+/// A program, and where its libraries are.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    libraries: Vec<PathBuf>,
+}
+
+impl Program {
+    /// The machine's own program of this name, where `PATH` has one.
+    pub(crate) fn on_path(name: &str) -> Option<Self> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let mut candidates = env::split_paths(&path).map(|folder| folder.join(name));
+        let path = candidates.find(|program| program.is_file())?;
+        Some(Self {
+            path,
+            libraries: vec![],
+        })
+    }
+
+    /// Runs it with its libraries.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        if !self.libraries.is_empty() {
+            let libraries: Vec<_> = self
+                .libraries
+                .iter()
+                .map(|folder| folder.display().to_string())
+                .collect();
+            command.env("LD_LIBRARY_PATH", libraries.join(":"));
+        }
+        command
+    }
+}
 
 /// Real containerd, runc, notation, docker-registry and busybox on this machine's disk.
 #[derive(Clone, Debug)]
@@ -288,30 +335,30 @@ impl Peers {
         Ok((folder, lock))
     }
 
-    /// Debian's openssl of the machine's own suite and the folder of its libraries. It is fetched by the first call on a
-    /// machine that lacks it, and not with the other peers.
-    pub(crate) fn openssl(&self) -> Result<(PathBuf, PathBuf)> {
-        self.with_libssl(&OPENSSL)
-    }
-
-    /// Debian's nginx of the machine's own suite and the folder of its libraries. Fetched by the first call and not with the
-    /// other peers.
-    pub(crate) fn nginx(&self) -> Result<(PathBuf, PathBuf)> {
-        self.with_libssl(&NGINX)
-    }
-
-    fn with_libssl(&self, peer: &WithLibssl) -> Result<(PathBuf, PathBuf)> {
+    /// A program of the machine's own suite, fetched by the first call.
+    pub(crate) fn linked(&self, peer: &Linked) -> Result<Program> {
         let (folder, _lock) = self.locked()?;
-        let root = folder.join(peer.package);
-        if !root.join(peer.program).is_file() {
-            download_with_libssl(folder, &root, peer)?;
+        let root = folder.join(peer.folder);
+        let find = || {
+            peer.programs
+                .iter()
+                .map(|program| root.join(program))
+                .find(|path| path.is_file())
+        };
+        if find().is_none() {
+            download_linked(folder, &root, peer)?;
         }
-        // One folder below usr/lib, named by the architecture.
-        let entries = fs::read_dir(root.join("usr/lib"))?.filter_map(Result::ok);
-        let mut folders = entries.map(|entry| entry.path());
-        let libraries = folders.find(|path| the_only_file_of(path, "libssl.so").is_ok());
-        let libraries = libraries.context("Debian's libssl has no library where it is expected")?;
-        Ok((root.join(peer.program), libraries))
+        let path = find().with_context(|| format!("Debian's {} is incomplete after a fetch", peer.package))?;
+        // Libraries lie in one folder named by the architecture, below either of two.
+        let mut libraries = vec![];
+        for parent in ["usr/lib", "lib"] {
+            let Ok(entries) = fs::read_dir(root.join(parent)) else {
+                continue;
+            };
+            let folders = entries.filter_map(Result::ok).map(|entry| entry.path());
+            libraries.extend(folders.filter(|path| the_only_file_of(path, "lib").is_ok()));
+        }
+        Ok(Program { path, libraries })
     }
 
     /// A static busybox, the content of test images.
@@ -429,27 +476,38 @@ fn download_apart(folder: &Path, root: &Path, peer: &Apart) -> Result<()> {
     fs::rename(&partial, root).with_context(|| format!("cannot move the unpacked {} to its place", peer.package))
 }
 
-/// A peer with the library that it depends on, whose name changes with the suite (libssl3, libssl3t64).
-fn download_with_libssl(folder: &Path, root: &Path, peer: &WithLibssl) -> Result<()> {
+/// A package with every library that it depends on, but the C library, which is the machine's own.
+fn download_linked(folder: &Path, root: &Path, peer: &Linked) -> Result<()> {
     let archive = Archive::prepare(folder, &[Suite::Own])?;
-    let debs = folder.join(format!("{}.debs", peer.package));
-    let partial = folder.join(format!("{}.partial", peer.package));
+    let (debs, partial) = (
+        folder.join(format!("{}.debs", peer.folder)),
+        folder.join(format!("{}.partial", peer.folder)),
+    );
     for directory in [&debs, &partial] {
         remove_dir(directory)?;
         fs::create_dir_all(directory)?;
     }
-    let fetch = |name: &str| -> Result<PathBuf> {
+    let is_library = |name: &str| (name.starts_with("lib") || name.starts_with("zlib")) && name != "libc6";
+    let mut seen = BTreeSet::from([peer.package.to_owned()]);
+    let mut wanted = vec![peer.package.to_owned()];
+    while let Some(name) = wanted.pop() {
+        eprintln!("peers: fetching {name}/{}", archive.codename);
         archive
             .apt_get(&["download", &format!("{name}/{}", archive.codename)], &debs)
             .with_context(|| format!("{name} cannot be fetched; the archive may have lost it"))?;
         let deb = the_only_file_of(&debs, &format!("{name}_"))?;
         run(Command::new("dpkg").arg("-x").arg(&deb).arg(&partial))?;
-        Ok(deb)
-    };
-    let deb = fetch(peer.package)?;
-    let depends = run(Command::new("dpkg-deb").arg("--field").arg(deb).arg("Depends"))?;
-    let library = depends.split([',', ' ']).find(|word| word.starts_with("libssl"));
-    fetch(library.with_context(|| format!("Debian's {} depends on no libssl", peer.package))?)?;
+        let depends = run(Command::new("dpkg-deb").arg("--field").arg(deb).arg("Depends"))?;
+        // Of alternatives the first. A name may be followed by a version and an architecture.
+        let names = depends
+            .split(',')
+            .filter_map(|one| one.split([' ', ':', '|', '\n']).find(|word| !word.is_empty()));
+        for name in names.filter(|name| is_library(name)) {
+            if seen.insert(name.to_owned()) {
+                wanted.push(name.to_owned());
+            }
+        }
+    }
     remove_dir(&debs)?;
     remove_dir(root)?;
     fs::rename(&partial, root).with_context(|| format!("cannot move the unpacked {} to its place", peer.package))

@@ -10,7 +10,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +50,16 @@ impl Registry {
     ///
     /// No port could be opened.
     pub async fn start() -> Result<Self> {
-        Self::start_with(None).await
+        Self::start_with(Ipv4Addr::LOCALHOST, None).await
+    }
+
+    /// The same on another address of this machine.
+    ///
+    /// # Errors
+    ///
+    /// No port could be opened.
+    pub async fn start_on(address: Ipv4Addr) -> Result<Self> {
+        Self::start_with(address, None).await
     }
 
     /// Starts a registry that speaks TLS, with a certificate for `127.0.0.1` and `localhost` from a CA of its own.
@@ -59,13 +68,14 @@ impl Registry {
     ///
     /// No port could be opened or no certificate made.
     pub async fn start_tls() -> Result<Self> {
-        Self::start_with(Some(certificates::server_identity(&["127.0.0.1", "localhost"])?)).await
+        let identity = certificates::server_identity(&["127.0.0.1", "localhost"])?;
+        Self::start_with(Ipv4Addr::LOCALHOST, Some(identity)).await
     }
 
-    async fn start_with(tls: Option<ServerIdentity>) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
+    async fn start_with(address: Ipv4Addr, tls: Option<ServerIdentity>) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0))
             .await
-            .context("cannot open a loopback port")?;
+            .with_context(|| format!("cannot open a port of {address}"))?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
         let acceptor = tls.as_ref().map(|identity| TlsAcceptor::from(identity.rustls()));
