@@ -137,6 +137,7 @@ async fn an_incident_takes_two_commands_and_no_offline_key() {
     fleet.put("channels/stable/policy.toml", lab::OTHER_POLICY);
     fleet.sign(&["targets-1"], &["1 of 2 signatures"]);
     fleet.put("channels/stable/policy.toml", "version = ");
+    fleet.put("notes.txt", "of the incident");
     let entry = [
         "deny",
         "--image",
@@ -157,6 +158,7 @@ async fn an_incident_takes_two_commands_and_no_offline_key() {
     );
     fleet.says(&["serve-check"], DONE, &["revocations version 2"]);
     // And the policy goes on where it was.
+    fs::remove_file(fleet.files().join("notes.txt")).unwrap();
     fleet.put("channels/stable/policy.toml", lab::OTHER_POLICY);
     fleet.sign(&["targets-2", "online-1"], &["published  targets 2"]);
 }

@@ -282,7 +282,8 @@ impl Signing<'_> {
                 }
             }
         }
-        let concerns = |role: &Option<Role>| role.is_none_or(|role| touched.contains(&role));
+        // What belongs nowhere holds up a policy, and no denial.
+        let concerns = |role: &Option<Role>| touched.contains(&role.unwrap_or(Role::Targets));
         let strays: Vec<_> = found.problems.into_iter().filter(|(role, _)| concerns(role)).collect();
         if !touched.is_empty() {
             let strays = strays.into_iter().map(|(_, problem)| problem).collect();
