@@ -1110,6 +1110,60 @@ async fn one_failure_of_the_server_or_the_connection_is_tried_again() {
     }
 }
 
+/// A firewall that forgets idle connections forgets all that the pool holds.
+#[tokio::test]
+async fn a_second_try_is_made_on_a_connection_of_its_own() {
+    let lab = Lab::new().await;
+    lab.sign("one");
+    // Requests that are under way at once leave several connections open.
+    lab.registry.add_latency(Duration::from_millis(50));
+    lab.envelopes().await;
+    lab.registry.behave();
+    let before = lab.registry.log().requests();
+    let known = |connection| before.iter().any(|request| request.connection == connection);
+    assert!(known(0) && known(1), "{before:#?}");
+    let mark = lab.registry.log().mark();
+    lab.registry
+        .misbehave(When::kind(Kind::Referrers).times(1), Fault::Reset);
+    assert_eq!(lab.envelopes().await, ["one"]);
+    let mut tries = lab.registry.log().requests_since(mark);
+    tries.retain(|request| request.kind == Kind::Referrers);
+    let [first, second] = tries.as_slice() else {
+        panic!("{tries:#?}")
+    };
+    assert!(known(first.connection) && !known(second.connection), "{tries:#?}");
+}
+
+/// TCP asks again by itself while a connection is awaited; a second try would keep askers past their deadline.
+#[tokio::test]
+async fn a_connection_that_nobody_answers_is_tried_once() {
+    let silent = tokio::net::TcpSocket::new_v4().unwrap();
+    silent.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let silent = silent.listen(0).unwrap();
+    let address = silent.local_addr().unwrap();
+    // A queue that is full answers nobody.
+    let _queued = std::net::TcpStream::connect(address).unwrap();
+    let plain = RegistryConfig {
+        plain_http: true,
+        ..RegistryConfig::default()
+    };
+    let host = address.to_string();
+    let config = FetchConfig {
+        registries: [(host.clone(), plain)].into(),
+        ..FetchConfig::default()
+    };
+    let client = Client::new(config, ProcessMemory::default()).unwrap();
+    let started = Instant::now();
+    let budget = client.budget(tokio::time::Instant::now() + Duration::from_secs(30));
+    let error = client
+        .resolve(&format!("{host}/app:v1").parse().unwrap(), &budget)
+        .await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, FetchError::NoConnection { .. }), "{error}");
+    assert_eq!(error.code(), Code::RegistryUnavailable);
+    assert!(started.elapsed() < Duration::from_secs(7), "{:?}", started.elapsed());
+}
+
 #[tokio::test]
 async fn a_registry_that_is_away_is_unavailable() {
     let mut lab = Lab::new().await;

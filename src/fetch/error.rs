@@ -8,7 +8,7 @@ use thiserror::Error;
 use assay_verify::code::Code;
 use assay_verify::digest::Digest;
 use assay_verify::index::NotAnIndex;
-use assay_verify::limits::{MAX_OPENED_REFERRERS, MAX_REDIRECTS, MAX_REFERRERS, MAX_REFERRERS_PAGES};
+use assay_verify::limits::{CONNECT_TIMEOUT, MAX_OPENED_REFERRERS, MAX_REDIRECTS, MAX_REFERRERS, MAX_REFERRERS_PAGES};
 use assay_verify::manifest::ParseManifestError;
 use assay_verify::untrusted::Untrusted;
 
@@ -82,6 +82,12 @@ pub enum FetchError {
         registry: Box<str>,
         /// Why.
         cause: Untrusted,
+    },
+    /// No connection, and nobody who refuses one. TCP has asked several times.
+    #[error("{registry} cannot be reached: no connection within {} s", CONNECT_TIMEOUT.as_secs())]
+    NoConnection {
+        /// The registry.
+        registry: Box<str>,
     },
     /// The answer broke off.
     #[error("the answer of {registry} broke off: {cause}")]
@@ -240,6 +246,7 @@ impl FetchError {
             | Self::TokenRefused { .. }
             | Self::TooManyRequests { .. }
             | Self::Connect { .. }
+            | Self::NoConnection { .. }
             | Self::Interrupted { .. }
             | Self::Silent { .. }
             | Self::NotAsked { .. }
@@ -259,6 +266,7 @@ impl FetchError {
             Self::Status { .. }
             | Self::TooManyRequests { .. }
             | Self::Connect { .. }
+            | Self::NoConnection { .. }
             | Self::Interrupted { .. }
             | Self::Silent { .. }
             | Self::NotAsked { .. }

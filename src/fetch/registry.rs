@@ -193,7 +193,7 @@ impl Registry {
         let _slot = self.slots.acquire().await;
         let (mut tries, mut waits) = (1, 0);
         loop {
-            let Failure { error, retry } = match self.attempt(request, budget).await {
+            let Failure { error, retry } = match self.attempt(request, budget, tries).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
@@ -215,9 +215,9 @@ impl Registry {
         }
     }
 
-    async fn attempt(&self, request: &Request<'_>, budget: &Budget) -> Result<Answer, Failure> {
+    async fn attempt(&self, request: &Request<'_>, budget: &Budget, try_number: u32) -> Result<Answer, Failure> {
         let mut authorization = self.authenticator.prepare(self, request.repository, budget).await?;
-        let (mut response, mut foreign) = self.send(request, authorization.as_ref()).await?;
+        let (mut response, mut foreign) = self.send(request, authorization.as_ref(), try_number).await?;
         if response.status() == StatusCode::UNAUTHORIZED && !foreign {
             let challenges = text_headers(response.headers(), &WWW_AUTHENTICATE);
             // Read to its end, so that the connection is used again.
@@ -227,7 +227,7 @@ impl Registry {
                 .respond(self, request.repository, &challenges, authorization, detail, budget)
                 .await
                 .map(Some)?;
-            (response, foreign) = self.send(request, authorization.as_ref()).await?;
+            (response, foreign) = self.send(request, authorization.as_ref(), try_number).await?;
         }
         let status = response.status();
         match status {
@@ -292,16 +292,13 @@ impl Registry {
         &self,
         request: &Request<'_>,
         authorization: Option<&HeaderValue>,
+        try_number: u32,
     ) -> Result<(Response, bool), FetchError> {
         let mut url = request.url.clone();
         let mut foreign = false;
         for _ in 0..=MAX_REDIRECTS {
             self.counters.count(request.purpose);
-            let client = if foreign {
-                &self.transport.learned
-            } else {
-                &self.transport.direct
-            };
+            let client = self.transport.client(foreign, try_number);
             let mut sending = client.get(url.clone()).header(ACCEPT, request.accept);
             if let Some(authorization) = authorization.filter(|_| !foreign) {
                 sending = sending.header(AUTHORIZATION, authorization.clone());

@@ -23,13 +23,26 @@ use super::error::FetchError;
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("assayd/", env!("CARGO_PKG_VERSION"));
 
-/// The two clients of one registry. Both keep connections open between requests.
+/// The clients of one registry.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
     /// For the registry and hosts that the configuration names.
     pub(super) direct: reqwest::Client,
     /// For hosts that answers name: it connects to public addresses only, unless the configuration allows others.
     pub(super) learned: reqwest::Client,
+    /// As `direct`, for second tries.
+    pub(super) direct_anew: reqwest::Client,
+    /// As `learned`, for second tries.
+    pub(super) learned_anew: reqwest::Client,
+}
+
+/// Whether connections are kept open between requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pool {
+    Kept,
+    /// Each request has one of its own. A connection that broke is seldom the only one: a firewall that forgets idle ones, or a
+    /// network that was away, takes all that the pool holds, and a second try on one of those fails as the first did.
+    None,
 }
 
 /// The system's certificate authorities, and those that the configuration adds.
@@ -78,17 +91,32 @@ impl Transport {
         resolver: &Arc<dyn Resolve>,
     ) -> Result<Self, ConfigError> {
         let tls = tls(roots)?;
-        let client = |resolver| client(tls.clone(), resolver);
-        let direct = client(Arc::clone(resolver))?;
-        let learned = if registry.private_addresses {
-            direct.clone()
+        let any = Arc::clone(resolver);
+        let learned: Arc<dyn Resolve> = if registry.private_addresses {
+            Arc::clone(resolver)
         } else {
-            client(Arc::new(PublicOnly {
+            Arc::new(PublicOnly {
                 resolver: Arc::clone(resolver),
                 proxy_hosts: fetch.proxy_hosts.clone(),
-            }))?
+            })
         };
-        Ok(Self { direct, learned })
+        let client = |resolver: &Arc<dyn Resolve>, pool| client(tls.clone(), Arc::clone(resolver), pool);
+        Ok(Self {
+            direct: client(&any, Pool::Kept)?,
+            learned: client(&learned, Pool::Kept)?,
+            direct_anew: client(&any, Pool::None)?,
+            learned_anew: client(&learned, Pool::None)?,
+        })
+    }
+
+    /// The client for a try of a request. `foreign` says whether an answer named the host.
+    pub(super) fn client(&self, foreign: bool, try_number: u32) -> &reqwest::Client {
+        match (foreign, try_number) {
+            (false, ..=1) => &self.direct,
+            (true, ..=1) => &self.learned,
+            (false, _) => &self.direct_anew,
+            (true, _) => &self.learned_anew,
+        }
     }
 }
 
@@ -103,7 +131,7 @@ fn tls(roots: Arc<RootCertStore>) -> Result<ClientConfig, ConfigError> {
     Ok(tls)
 }
 
-fn client(tls: ClientConfig, resolver: Arc<dyn Resolve>) -> Result<reqwest::Client, ConfigError> {
+fn client(tls: ClientConfig, resolver: Arc<dyn Resolve>, pool: Pool) -> Result<reqwest::Client, ConfigError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .dns_resolver(resolver)
@@ -117,7 +145,10 @@ fn client(tls: ClientConfig, resolver: Arc<dyn Resolve>) -> Result<reqwest::Clie
         .tcp_user_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(CONNECT_TIMEOUT)
         .http2_keep_alive_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(MAX_REQUESTS_PER_REGISTRY)
+        .pool_max_idle_per_host(match pool {
+            Pool::Kept => MAX_REQUESTS_PER_REGISTRY,
+            Pool::None => 0,
+        })
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(MAX_HEADER_SIZE)
@@ -132,7 +163,7 @@ pub(super) fn web(
     extra_ca: &[Vec<u8>],
     resolver: &Arc<dyn Resolve>,
 ) -> Result<reqwest::Client, ConfigError> {
-    client(tls(roots(system, host, extra_ca)?)?, Arc::clone(resolver))
+    client(tls(roots(system, host, extra_ca)?)?, Arc::clone(resolver), Pool::Kept)
 }
 
 /// The cause at the bottom: what is above it repeats the URL, with what a signed redirect put into its query.
@@ -170,7 +201,11 @@ pub(super) fn failure(registry: &str, error: &reqwest::Error) -> FetchError {
         cause = source.source();
     }
     let cause = innermost(error).into();
-    if error.is_connect() {
+    if error.is_connect() && error.is_timeout() {
+        FetchError::NoConnection {
+            registry: registry.into(),
+        }
+    } else if error.is_connect() {
         FetchError::Connect {
             registry: registry.into(),
             cause,
