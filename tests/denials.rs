@@ -225,6 +225,21 @@ impl Lab {
         self.admission.reload("test");
     }
 
+    /// Waits until as many images as that were admitted and are no longer.
+    async fn withdraws(&self, count: usize) {
+        let found = || {
+            let found = self.admission.withdrawn();
+            found.denied + found.undecided
+        };
+        for _ in 0..100 {
+            if found() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(found(), count);
+    }
+
     fn metric(&self, line: &str) -> bool {
         let text = metrics::render(&self.admission, now());
         text.lines().any(|one| one == line)
@@ -371,6 +386,44 @@ async fn what_was_admitted_and_is_denied_now_is_judged_from_what_is_stored_and_c
     assert_eq!(lab.admission.withdrawn(), all);
     assert!(lab.metric("assayd_withdrawn_images{state=\"denied\"} 3"));
     assert_eq!(lab.admission.registries().requests().total(), before);
+}
+
+#[tokio::test]
+async fn what_is_admitted_again_is_no_longer_counted_as_withdrawn() {
+    let lab = Lab::new().await;
+    let image = lab.image("a", &["one"]);
+    lab.admitted(&image).await;
+    // The denial is taken back.
+    lab.deny(&[("key", lab.key_id("one"))]);
+    lab.withdraws(1).await;
+    lab.deny(&[]);
+    lab.withdraws(0).await;
+    assert_eq!(lab.admitted(&image).await, CacheState::Verdict);
+    // Another signer vouches for it.
+    lab.deny(&[("key", lab.key_id("one"))]);
+    lab.withdraws(1).await;
+    lab.sign(&serde_json::from_str(&image.descriptor.to_string()).unwrap(), "other");
+    lab.admitted(&image).await;
+    lab.withdraws(0).await;
+}
+
+#[tokio::test]
+async fn what_audit_mode_admits_is_not_withdrawn() {
+    let lab = Lab::new().await;
+    let image = lab.image("a", &["one"]);
+    lab.admitted(&image).await;
+    let path = lab.folder.path().join("policy.toml");
+    let policy = fs::read_to_string(&path).unwrap();
+    let narrower = policy.replace("any = [\"one\", \"other\"]", "any = [\"other\"]");
+    for (policy, withdrawn) in [
+        (narrower.clone(), 1),
+        (narrower.replace("require =", "mode = \"audit\"\nrequire ="), 0),
+        (policy, 0),
+    ] {
+        write(lab.folder.path(), "policy.toml", &policy);
+        assert!(lab.admission.reload("test"));
+        lab.withdraws(withdrawn).await;
+    }
 }
 
 #[tokio::test]

@@ -132,6 +132,9 @@ impl Admission {
     pub async fn decide(&self, question: &Question) -> Decision {
         let started = Instant::now();
         let (verdict, cache) = self.verdict(question, started).await;
+        if verdict.outcome.admits() {
+            self.inner.withdrawals.admitted(question);
+        }
         let decision = Decision {
             id: Uuid::now_v7(),
             verdict,

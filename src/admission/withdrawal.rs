@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::events;
 use super::pipeline::Admission;
 use super::question::Question;
-use super::verdict::Verdict;
+use super::verdict::{Outcome, Verdict};
 use crate::cache::verdicts::VerdictKey;
 
 /// Images that were admitted and are no longer.
@@ -40,22 +40,31 @@ struct State {
     /// To be judged again, at most [`MAX_CACHED_VERDICTS`].
     waiting: VecDeque<Question>,
     /// Admitted once and no longer, and why. At most [`MAX_CACHED_VERDICTS`].
-    withdrawn: BTreeMap<(Repository, Digest), Code>,
+    withdrawn: BTreeMap<(Repository, Digest), NoLonger>,
+}
+
+/// An image that is no longer admitted, by its question.
+#[derive(Debug)]
+struct NoLonger {
+    question: Question,
+    code: Code,
 }
 
 impl Withdrawals {
-    /// Has images judged again.
+    /// Has images judged again, and with them those that are known to be denied: what changed may admit them.
     pub(super) fn add(&self, keys: impl Iterator<Item = VerdictKey>) {
         let mut state = self.lock();
-        for key in keys {
-            if state.waiting.len() == MAX_CACHED_VERDICTS {
-                state.waiting.pop_front();
+        let State { waiting, withdrawn } = &mut *state;
+        let admitted = keys.map(|key| Question {
+            repository: key.repository,
+            descriptor: key.descriptor,
+            hook: key.hook,
+        });
+        for question in withdrawn.values().map(|one| one.question.clone()).chain(admitted) {
+            if waiting.len() == MAX_CACHED_VERDICTS {
+                waiting.pop_front();
             }
-            state.waiting.push_back(Question {
-                repository: key.repository,
-                descriptor: key.descriptor,
-                hook: key.hook,
-            });
+            waiting.push_back(question);
         }
         drop(state);
         self.added.notify_one();
@@ -64,7 +73,11 @@ impl Withdrawals {
     /// How many images that were admitted are no longer, by whether that is certain.
     fn count(&self) -> Withdrawn {
         let state = self.lock();
-        let undecided = state.withdrawn.values().filter(|code| code.is_inconclusive()).count();
+        let undecided = state
+            .withdrawn
+            .values()
+            .filter(|one| one.code.is_inconclusive())
+            .count();
         Withdrawn {
             denied: state.withdrawn.len() - undecided,
             undecided,
@@ -75,13 +88,29 @@ impl Withdrawals {
     fn found(&self, question: &Question, verdict: &Verdict) -> bool {
         let image = (question.repository.clone(), question.descriptor.digest.clone());
         let mut state = self.lock();
-        match verdict.outcome.denial() {
-            Some(_) if state.withdrawn.len() >= MAX_CACHED_VERDICTS => false,
-            Some(denial) => state.withdrawn.insert(image, denial.code) != Some(denial.code),
-            None => {
-                state.withdrawn.remove(&image);
-                false
-            }
+        // What audit mode only watches is admitted.
+        let Outcome::Deny(denial) = &verdict.outcome else {
+            state.withdrawn.remove(&image);
+            return false;
+        };
+        let known = state.withdrawn.get(&image).map(|known| known.code);
+        if known.is_none() && state.withdrawn.len() >= MAX_CACHED_VERDICTS {
+            return false;
+        }
+        let denied = NoLonger {
+            question: question.clone(),
+            code: denial.code,
+        };
+        state.withdrawn.insert(image, denied);
+        known != Some(denial.code)
+    }
+
+    /// Forgets that an image is denied: somebody has just been told that it is admitted.
+    pub(super) fn admitted(&self, question: &Question) {
+        let mut state = self.lock();
+        if !state.withdrawn.is_empty() {
+            let image = (question.repository.clone(), question.descriptor.digest.clone());
+            state.withdrawn.remove(&image);
         }
     }
 
