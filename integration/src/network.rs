@@ -1,4 +1,4 @@
-//! A network of a node's own, whose cable can be pulled.
+//! A network of a node's own, which can be cut.
 
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ const FOR_EACH_PROCESS: u32 = 64;
 /// How a network goes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// What is sent is lost, and nobody says so: a cable or a switch in between has failed.
+    /// What is sent is lost, and nobody says so: a firewall drops it, or something in between has failed.
     Silent,
     /// There is no way to anywhere, and the kernel says so at once: the node's own interface is down.
     AtOnce,
@@ -28,7 +28,7 @@ pub enum Cut {
 
 /// A network namespace (network_namespaces(7)) with one cable to this machine, which goes when it is dropped.
 ///
-/// Servers that listen on [`Self::outside`] are reached from both ends: from here also when the cable is pulled.
+/// Servers that listen on [`Self::outside`] are reached from both ends: from here also when it is cut.
 #[derive(Debug)]
 pub struct Network {
     ip: Program,
@@ -90,9 +90,10 @@ impl Network {
     ///
     /// `ip` refused.
     pub async fn cut(&self, how: Cut) -> Result<()> {
-        let name = &self.name;
+        let Self { name, outside, .. } = self;
         self.ip(&match how {
-            Cut::Silent => format!("link set {name} down"),
+            // Frames go to an address that nobody has.
+            Cut::Silent => format!("-n {name} neigh replace {outside} lladdr 02:00:00:00:00:00 nud permanent dev eth0"),
             Cut::AtOnce => format!("-n {name} link set eth0 down"),
         })
         .await
@@ -105,7 +106,8 @@ impl Network {
     /// `ip` refused.
     pub async fn mend(&self) -> Result<()> {
         let name = &self.name;
-        self.ip(&format!("link set {name} up")).await?;
+        self.ip(&format!("-n {name} neigh flush nud permanent dev eth0"))
+            .await?;
         self.ip(&format!("-n {name} link set eth0 up")).await
     }
 
