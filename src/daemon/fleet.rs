@@ -16,7 +16,7 @@ use crate::fetch;
 use crate::sync::layout::{DENY_LIST_FILE, REVOCATION_FOLDER};
 use crate::sync::{
     Candidate, Client, Failing, Generation, Known, Polled, Poller, Staleness, Standing, Status, Store, SyncError,
-    Taker, Transport,
+    Taker, Transport, WhenExpired,
 };
 use crate::trust::VerifiedFiles;
 
@@ -238,13 +238,16 @@ fn told(status: &Status, now: Timestamp) -> (&'static str, bool, String) {
                 "the policy repository's metadata expired at {since}; everything is judged as before until {until}"
             ),
         ),
-        Some(Staleness::Expired { since }) => (
-            "expired",
-            true,
-            format!(
-                "the policy repository's metadata and its grace expired at {since}: images are denied with trust-stale"
-            ),
-        ),
+        Some(Staleness::Expired { since }) => {
+            let then = match status.followed().map(|followed| followed.when_expired) {
+                Some(WhenExpired::CachedOnly) => {
+                    "only images that were admitted before, and digests that the policy lists, are admitted"
+                }
+                Some(WhenExpired::DenyNew) | None => "every image is denied with trust-stale",
+            };
+            let text = format!("the policy repository's metadata and its grace expired at {since}: {then}");
+            ("expired", true, text)
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn shown(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match [(24 * 3600, "days"), (3600, "h"), (60, "min")]
         .into_iter()
-        .find(|(unit, _)| seconds > *unit && seconds % unit == 0)
+        .find(|(unit, _)| seconds > *unit && seconds.is_multiple_of(*unit))
     {
         Some((unit, name)) => format!("{} {name}", seconds / unit),
         None => format!("{seconds} s"),

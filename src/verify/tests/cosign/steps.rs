@@ -7,9 +7,7 @@ use assay_verify::limits::{MAX_LOG_ENTRIES, MAX_REFUSED_TIMESTAMPS, MAX_TIMESTAM
 use assay_verify::policy::Conditions;
 use assay_verify::sigstore::authority::{Authority, RequiredEvidence, Signers};
 use assay_verify::sigstore::material::{ClaimedSigner, Content, Material, MessageDigest};
-use assay_verify::sigstore::signature::{
-    Artifact, Asked, Failure, FileDigest, Judged, Purpose, Rejected, Step, verify,
-};
+use assay_verify::sigstore::signature::{Artifact, Asked, Failure, FileDigest, Judged, Purpose, Rejected, Step};
 use assay_verify::sigstore::window::Window;
 use rcgen::{KeyPair, SigningKey as _};
 use serde_json::{Value, json};
