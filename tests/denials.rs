@@ -589,6 +589,15 @@ async fn stale_trust_is_judged_as_before_and_expired_trust_as_configured() {
 }
 
 #[tokio::test]
+async fn audit_mode_does_not_override_a_denied_signer() {
+    let lab = Lab::with("mode = \"audit\"", Status::new(None, Timestamp::UNIX_EPOCH)).await;
+    let (image, unsigned) = (lab.image("a", &["one"]), lab.image("b", &[]));
+    lab.deny(&[("key", lab.key_id("one"))]);
+    assert_eq!(lab.denied(&image).await.0, Code::DeniedByList);
+    assert!(matches!(lab.decide(&unsigned).await.verdict.outcome, Outcome::Audited(_)));
+}
+
+#[tokio::test]
 async fn audit_mode_says_what_expired_trust_would_deny() {
     let lab = Lab::with(
         "mode = \"audit\"",

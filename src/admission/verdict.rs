@@ -70,11 +70,11 @@ impl Denial {
         }
     }
 
-    /// What a rule's mode makes of a denial on its requirement.
+    /// What a rule's mode makes of a denial on its requirement. The deny-list is enforced whatever the mode.
     pub(super) fn under(self, mode: Mode) -> Outcome {
         match mode {
-            Mode::Enforce => Outcome::Deny(self),
-            Mode::Audit => Outcome::Audited(self),
+            Mode::Audit if self.code != Code::DeniedByList => Outcome::Audited(self),
+            Mode::Audit | Mode::Enforce => Outcome::Deny(self),
         }
     }
 }

@@ -128,7 +128,7 @@ impl Follower {
         let traffic = self.0.transport().traffic();
         let status = admission.sync();
         status.update(|known| {
-            known.versions = generation.map(|generation| generation.versions().clone());
+            known.versions = generation.map(|generation| *generation.versions());
             known.signed_at = generation.and_then(|generation| generation.signed_at());
             known.degraded = client.degraded().map(ToString::to_string);
             known.interval = self.0.schedule().interval();
