@@ -592,10 +592,10 @@ pub struct SignatureReport {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StepReport {
-    /// Of notation: integrity, attributes, authenticity, plugin, identity, expiry, authenticTimestamp, subject, signingTime,
-    /// annotations, timestampRevocation, revocation. Of cosign: format, content, subject, integrity, transparencyLog,
-    /// timestamp, authenticity, certificateTransparency, requiredEvidence, identity, annotations, signingTime,
-    /// secondOpinion; statement, of an attestation's content.
+    /// Of notation: integrity, attributes, authenticity, plugin, identity, expiry, authenticTimestamp, subject, denyList,
+    /// signingTime, annotations, timestampRevocation, revocation. Of cosign: format, content, subject, integrity,
+    /// transparencyLog, timestamp, authenticity, certificateTransparency, requiredEvidence, identity, denyList, annotations,
+    /// signingTime, secondOpinion; statement, of an attestation's content.
     #[prost(string, tag = "1")]
     pub step: ::prost::alloc::string::String,
     #[prost(enumeration = "StepOutcome", tag = "2")]

@@ -441,3 +441,15 @@ fn of_digests_and_signers_the_first_entry_of_the_list_is_told() {
         assert_eq!(Some(found), list.entries().next());
     }
 }
+
+#[test]
+fn the_examples_of_the_manual_are_read() {
+    const MANUAL: &str = include_str!("../../../../docs/deny-list.md");
+    let example = |language: &str| {
+        let (_, rest) = MANUAL.split_once(&format!("```{language}\n")).unwrap();
+        rest.split_once("```").unwrap().0
+    };
+    assert_eq!(parsed(example("json")).entries().len(), 7);
+    let parsed = crate::policy::Exceptions::parse("break-glass.toml", example("toml"));
+    assert_eq!(parsed.exceptions.unwrap().all().len(), 1, "{:?}", parsed.diagnostics);
+}

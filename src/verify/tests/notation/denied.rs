@@ -221,7 +221,7 @@ fn an_entry_counts_whatever_the_level_and_whoever_vouches() {
     let list = deny(&[&naming(&chain[0])[1]]);
     for trust in [
         trust.checks(Checks::PERMISSIVE),
-        Trust::anchored_by(&chain[2].der().to_vec()).checks(Checks::AUDIT),
+        Trust::anchored_by(chain[2].der()).checks(Checks::AUDIT),
         // Nobody vouches for it, and the rule accepts that.
         Trust::anchored_by(stranger.der()).checks(Checks::AUDIT),
     ] {
