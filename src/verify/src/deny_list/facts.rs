@@ -12,10 +12,10 @@ use crate::digest::{Digest, hex};
 use crate::x509::certificate::Certificate;
 use crate::x509::loose_name::LooseAttribute;
 
-/// Something that a signer is or has, and that an entry may name: the first half of a SHA-256.
+/// Something that a signer is or has, and that an entry may name: the first sixteen bytes of a digest.
 ///
-/// What has a digest is named by it, everything else by the digest of its text. Nobody finds a second text to a half of that
-/// length; and whoever did would be denied more, not less.
+/// What has a digest is named by it, everything else by the SHA-256 of its text. Nobody finds a second text to so many bytes;
+/// and whoever did would be denied more, not less.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Name([u8; 16]);
 
@@ -41,7 +41,7 @@ impl Name {
 
     /// A certificate by its issuer's name and its serial number, as encoded.
     pub(super) fn of_serial_number(mut issuer: Vec<LooseAttribute>, serial: &[u8]) -> Self {
-        // A set: see `loose_name`.
+        // Their order means nothing: see `loose_name`.
         issuer.sort();
         let start = serial.iter().position(|octet| *octet != 0).unwrap_or(serial.len());
         let serial = serial.get(start..).unwrap_or_default();
