@@ -714,14 +714,17 @@ fn signing_time(
     };
     let by_now = || valid_at(integrity, now).map(AuthenticTime::Now);
     // A minimum signing time asks for authenticated time, so a countersignature is looked at where it could give one. So does
-    // a window of the deny-list, which nobody has to be outside of: there one that does not hold says nothing.
+    // a window of the deny-list: there one that does not hold says nothing, and one that does makes no certificate valid.
     let of_use = !authorities.is_empty() && conditions.minimum_signing_time.is_some();
     let may_clear = !authorities.is_empty() && suspect.named;
     match (envelope.timestamp_token(), need) {
         (None, Some(need)) => Err(Failure::TimestampRequired(need)),
         (Some(token), Some(_)) => countersigned(envelope, token, &authorities),
         (Some(token), None) if of_use => countersigned(envelope, token, &authorities),
-        (Some(token), None) if may_clear => countersigned(envelope, token, &authorities).or_else(|_| by_now()),
+        (Some(token), None) if may_clear => {
+            let valid_now = by_now()?;
+            Ok(countersigned(envelope, token, &authorities).unwrap_or(valid_now))
+        }
         (_, None) => by_now(),
     }
 }

@@ -433,6 +433,26 @@ fn a_countersignature_that_does_not_hold_is_outside_of_no_window_and_spoils_noth
     assert_eq!(judge("C=US, ST=WA, O=Corp, CN=another"), None);
 }
 
+/// An entry only adds denials: that the time is looked at for its sake must not stand in for the validity of today.
+#[test]
+fn a_window_makes_no_certificate_valid_before_its_time() {
+    let chains = Chains::new(ChainParts::with_intermediate());
+    let signature = chains.sign(|_| {});
+    let trust = chains.trust(Checks::STRICT);
+    for entries in [
+        vec![],
+        vec![identity("C=US, ST=WA, O=Corp, CN=release") + r#", "from": "2026-05-02T00:00:00Z""#],
+    ] {
+        let judge = Judge {
+            when: VerifyTimestamp::AfterCertificateExpiry,
+            denied: deny(&entries.iter().map(String::as_str).collect::<Vec<_>>()),
+            ..Judge::new(&trust)
+        };
+        let expired = Some((Step::AuthenticTimestamp, Code::CertificateExpired));
+        assert_eq!(judge.ended(&signature, "2025-12-31T00:00:00Z"), expired);
+    }
+}
+
 /// A stolen key of a timestamp authority would bring every signature outside of a window.
 #[test]
 fn a_window_never_ends_with_a_revoked_timestamp_authority() {
