@@ -226,8 +226,11 @@ fn configuration(served: &Path, port: u16, tls: bool, connections: usize) -> Str
 fn parse(line: &str) -> Option<Access> {
     let mut fields = line.splitn(6, ' ');
     let mut next = || fields.next();
+    // Seconds and three digits of milliseconds: a floating-point number would be near them.
+    let (seconds, milliseconds) = next()?.split_once('.')?;
+    let at = Duration::from_secs(seconds.parse().ok()?) + Duration::from_millis(milliseconds.parse().ok()?);
     Some(Access {
-        at: Duration::from_secs_f64(next()?.parse().ok()?),
+        at,
         status: next()?.parse().ok()?,
         received: next()?.parse().ok()?,
         sent: next()?.parse().ok()?,
