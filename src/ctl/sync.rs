@@ -84,12 +84,12 @@ fn lines(status: &proto::SyncStatusResponse) {
                 time(role.expires)
             );
         }
-        let or_never = |at| if at == 0 { "never".to_owned() } else { time(at) };
-        println!(
-            "  asked      last at {}, with success at {}",
-            or_never(status.last_attempt),
-            or_never(status.last_success)
-        );
+        let asked = match (status.last_attempt, status.last_success) {
+            (0, _) => "not since the start".to_owned(),
+            (at, 0) => format!("last at {}, without success since the start", time(at)),
+            (at, success) => format!("last at {}, with success at {}", time(at), time(success)),
+        };
+        println!("  asked      {asked}");
         println!(
             "  next poll  {}, every {} s",
             if status.next_poll == 0 {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use assay_integration::certificates::{Profile, SigningIdentity};
 use assay_integration::cosign::{self, Cosign, Identity, KeyType, Series};
+use assay_integration::journal::Entry;
 use assay_integration::notation::Sign;
 use assay_integration::registry::{Fault, Kind, When, sha256};
 use assay_integration::timestamp::Stamping;
@@ -13,7 +14,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use serde_json::{Value, json};
 
-use crate::lab::{Fleet, LATE, Node, PATIENCE, POLL, PRODUCTION, admits, now};
+use crate::lab::{Fleet, LATE, Node, POLL, PRODUCTION, admits, now};
 use crate::policy_repository::TARGETS;
 
 /// Further authorities: with a timestamp, with a bare key, and keyless.
@@ -108,11 +109,10 @@ async fn whatever_an_entry_names_is_denied_from_the_cache_within_one_poll_and_ot
         fleet.push(repository, &image);
         let reference = format!("{}@{}", fleet.registry.repository(repository), image.digest());
         cosign.sign(&reference, how).await.expect("a signature");
-        image
     };
-    let jane_before = fleet.push_signed("timed/before", &jane).await;
-    let ci_before = by_cosign("ci/before", &ci).await;
-    // Timestamps are to the second, and so accurate.
+    fleet.push_signed("timed/before", &jane).await;
+    by_cosign("ci/before", &ci).await;
+    // Timestamps are to the second, and accurate to a second.
     let from = Instant::now() + Duration::from_secs(2);
     let window = now() + Duration::from_secs(2);
 
@@ -128,9 +128,8 @@ async fn whatever_an_entry_names_is_denied_from_the_cache_within_one_poll_and_ot
     by_cosign("team/app", &cosign::Sign::key(&team)).await;
     let node = fleet.start_node().await;
     tokio::time::sleep_until((from + Duration::from_secs(2)).into()).await;
-    let jane_after = fleet.push_signed("timed/after", &jane).await;
-    let ci_after = by_cosign("ci/after", &ci).await;
-    drop((jane_before, ci_before, jane_after, ci_after));
+    fleet.push_signed("timed/after", &jane).await;
+    by_cosign("ci/after", &ci).await;
 
     let subject = json!({ "certificate_subject": Profile::named("jane").trusted_identity().trim_start_matches("x509.subject: ") });
     let keyless = json!({ "issuer": Identity::ci().issuer, "subject": Identity::ci().subject });
@@ -205,7 +204,7 @@ async fn whatever_an_entry_names_is_denied_from_the_cache_within_one_poll_and_ot
     assert!(requests.is_empty(), "{requests:#?}");
     for (repository, reference, _) in &denied {
         let image = fleet.registry.repository(repository);
-        let is = |entry: &assay_integration::journal::Entry| entry["ASSAY_IMAGE"] == image;
+        let is = |entry: &Entry| entry["ASSAY_IMAGE"] == image;
         let entry = node.told(told, WITHDRAWN, is).await;
         assert_eq!(entry["ASSAY_CODE"], "denied-by-list");
         assert!(entry["MESSAGE"].contains(reference), "{entry:?}");
@@ -253,7 +252,7 @@ async fn a_thousand_wait(fleet: &mut Fleet, node: &Node, repository: &str, image
         assert!(answer.reason.contains("INC-4711"), "{answer:?}");
     }
     let entries = || {
-        let decided = |entry: &assay_integration::journal::Entry| entry.contains_key("ASSAY_DECISION_ID");
+        let decided = |entry: &Entry| entry.contains_key("ASSAY_DECISION_ID");
         node.journal.since(told).into_iter().filter(decided).collect::<Vec<_>>()
     };
     node.until("the entries", async |_| entries().len() >= ASKERS).await;
@@ -294,5 +293,4 @@ async fn a_thousand_who_wait_for_one_slow_registry_are_all_denied_when_the_denia
     a_thousand_wait(&mut fleet, &node, "prod/image", &by_image, entry).await;
     let entry = json!({ "key": key_of(&leaked) });
     a_thousand_wait(&mut fleet, &node, "prod/key", &by_key, entry).await;
-    assert!(PATIENCE > SLOW);
 }

@@ -118,9 +118,22 @@ async fn stale_trust_is_said_and_expired_trust_admits_nothing_or_what_is_known_a
         assert!(denied.event.contains("INC-1"), "{}", denied.event);
         assert!(node.asked(asked).is_empty());
     }
+    // What is known outlasts a restart: it is on disk.
+    let [_, cached_only] = nodes.as_mut_slice() else {
+        panic!("two nodes")
+    };
+    cached_only.assayd.stop().await.expect("it stops");
+    cached_only.assayd.start().await.expect("it starts");
+    assert_eq!(cached_only.admitted("prod/seen").await["ASSAY_CACHE"], "evidence");
+    cached_only.denied("prod/unseen", "trust-stale").await;
+    cached_only.denied("prod/denied", "denied-by-list").await;
+    assert!(cached_only.asked(asked).is_empty());
+    cached_only
+        .until("a failure", async |node| node.status().await["error_class"] == "expired")
+        .await;
 
     fleet.lifetime = Duration::from_secs(3600);
-    let told = [deny_new, cached_only].map(|node| node.journal.mark());
+    let told: Vec<_> = nodes.iter().map(|node| node.journal.mark()).collect();
     let published = fleet.publish(&[]);
     for (node, told) in nodes.iter().zip(told) {
         node.until("fresh", async |node| node.status().await["staleness"] == "fresh")

@@ -27,7 +27,7 @@ async fn says_that_it_fails(node: &Node) {
     assert!(node.counts("assayd_trust_standing{state=\"fresh\"}", 1).await);
 }
 
-/// What was seen keeps its verdict without a request, what was never seen has none.
+/// What was seen keeps its verdict, what was never seen has none. The registry hears of neither.
 async fn serves_what_it_knows(fleet: &Fleet, node: &Node, cache: &str) {
     let asked = fleet.registry.log().mark();
     let entry = node.admitted("prod/seen").await;
@@ -36,7 +36,7 @@ async fn serves_what_it_knows(fleet: &Fleet, node: &Node, cache: &str) {
     assert!(denied.event.contains("INC-1"), "{}", denied.event);
     let denied = node.denied("prod/unseen", "registry-unavailable").await;
     println!("{}", denied.event);
-    assert!(node.asked(asked).is_empty());
+    assert!(node.asked(asked).is_empty(), "there is a network");
 }
 
 async fn a_network_goes_away_and_returns(how: Cut) {
