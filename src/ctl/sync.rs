@@ -24,7 +24,8 @@ pub(super) fn show(output: Output, status: &proto::SyncStatusResponse) -> u8 {
     let well = (status.repository.is_empty() || status.staleness == "fresh")
         && status.error.is_empty()
         && status.refused.is_empty()
-        && status.degraded.is_empty();
+        && status.degraded.is_empty()
+        && !status.clock_behind;
     if well { DONE } else { DENIED }
 }
 
@@ -60,6 +61,8 @@ fn to_json(status: &proto::SyncStatusResponse) -> Value {
         "bytes": status.bytes,
         "denials": status.denials,
         "exceptions": status.exceptions,
+        "now": time(status.now),
+        "clock_behind": status.clock_behind,
     })
 }
 
@@ -105,6 +108,12 @@ fn lines(status: &proto::SyncStatusResponse) {
         );
     }
     println!("  clock      cannot be before {}", time(status.trusted_time));
+    if status.clock_behind {
+        println!(
+            "  CLOCK      says {}, which is past: every image is denied with clock-unsynchronised",
+            time(status.now)
+        );
+    }
     println!("  deny-list  {} entries", status.denials);
     for exception in &status.exceptions {
         println!("  exception  {exception}");

@@ -4,7 +4,7 @@ use assay_proto::v1 as proto;
 use assay_verify::Timestamp;
 
 use crate::admission::Admission;
-use crate::sync::{Role, Signed, Staleness, WhenExpired};
+use crate::sync::{Role, Signed, Staleness, Standing, WhenExpired};
 
 /// The status at a moment.
 pub(super) fn status(admission: &Admission, now: Timestamp) -> proto::SyncStatusResponse {
@@ -66,5 +66,7 @@ pub(super) fn status(admission: &Admission, now: Timestamp) -> proto::SyncStatus
             .as_ref()
             .map_or(0, |snapshot| snapshot.denials.entries().len() as u64),
         exceptions: exceptions.collect(),
+        now: now.as_second(),
+        clock_behind: matches!(sync.standing(now), Standing::ClockBehind { .. }),
     }
 }

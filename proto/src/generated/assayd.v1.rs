@@ -760,6 +760,12 @@ pub struct SyncStatusResponse {
     /// Exceptions that are active now, for people.
     #[prost(string, repeated, tag = "21")]
     pub exceptions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// What this node's clock says.
+    #[prost(int64, tag = "22")]
+    pub now: i64,
+    /// Whether that is before trusted_time by more than clocks may be apart: then images are denied with clock-unsynchronised.
+    #[prost(bool, tag = "23")]
+    pub clock_behind: bool,
 }
 /// The metadata of a role.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
