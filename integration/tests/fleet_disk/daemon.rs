@@ -182,8 +182,12 @@ pub(crate) const DENIED: &str = "sha256:486ea46224d1bb4fb680f34f7c9ad96a8f24ec88
 /// An image of which nothing is known.
 pub(crate) const OTHER: &str = "sha256:82e35a63ceba37e9646434c5dd412ea577147f1e4a41ccde1614253187e3dbf9";
 
+/// Nobody listens there.
+pub(crate) const AWAY: &str = "127.0.0.1:1";
+
 pub(crate) const LISTING: &str = "registry.example/listed";
-pub(crate) const SIGNED: &str = "registry.example/signed/app";
+/// In a registry where nobody listens.
+pub(crate) const SIGNED: &str = "127.0.0.1:1/signed/app";
 pub(crate) const FORBIDDEN: &str = "registry.example/forbidden/app";
 pub(crate) const ANYTHING: &str = "elsewhere.example/anything";
 
@@ -192,7 +196,7 @@ fn policy(name: &str) -> String {
     format!(
         "version = 1\nunmatched = \"admit\"\n\
          [[rule]]\nname = \"{name}\"\nimages = [\"{LISTING}\"]\nadmit_digests = [\"{LISTED}\", \"{DENIED}\"]\n\
-         [[rule]]\nname = \"signed\"\nimages = [\"registry.example/signed/**\"]\nrequire = {{ all = [\"corp\"] }}\n\
+         [[rule]]\nname = \"signed\"\nimages = [\"{AWAY}/signed/**\"]\nrequire = {{ all = [\"corp\"] }}\n\
          [[rule]]\nname = \"forbidden\"\nimages = [\"registry.example/forbidden/**\"]\ndeny = \"for the test\"\n\
          [authority.corp]\ntype = \"cosign\"\nkeys = [\"keys/corp.pub\"]\n{}",
         "# It takes some pages of a disk.\n".repeat(400)

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use assay_verify::digest::Digest;
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::statvfs::statvfs;
 use serde_json::Value;
@@ -79,6 +79,13 @@ impl Disk {
     fn files(&self) -> usize {
         let targets = fs::read_dir(self.0.join("targets")).map_or(0, Iterator::count);
         fs::read_dir(&self.0).unwrap().count() + targets
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: the daemon has files open here.
+        let _: nix::Result<()> = umount2(&self.0, MntFlags::MNT_DETACH);
     }
 }
 
