@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Dripping,
     /// Nothing at all.
     Silent,
+    /// No answer but the end of the connection, so many times.
+    HangUp(usize),
     /// 304, whether or not it was asked for.
     NotModified,
     /// A validator that stays when the file changes.
@@ -191,9 +193,15 @@ async fn answer(shared: &Mutex<Shared>, request: &Request<Incoming>) -> Result<R
     let asked = path.strip_prefix("/policy/").unwrap_or(&path).replace("%20", " ");
     let condition = request.headers().get(IF_NONE_MATCH).cloned();
     let (content, fault) = {
-        let shared = shared.lock().unwrap();
-        let fault = shared.faults.iter().find(|(part, _)| asked.contains(part));
-        (shared.files.get(&asked).cloned(), fault.map(|(_, fault)| fault.clone()))
+        let mut shared = shared.lock().unwrap();
+        let content = shared.files.get(&asked).cloned();
+        let mut faults = shared.faults.iter_mut();
+        let fault = faults.find(|(part, fault)| asked.contains(part.as_str()) && !matches!(fault, Fault::HangUp(0)));
+        let now = fault.as_ref().map(|(_, fault)| fault.clone());
+        if let Some((_, Fault::HangUp(left))) = fault {
+            *left -= 1;
+        }
+        (content, now)
     };
     let log = |status: StatusCode| {
         shared.lock().unwrap().asked.push(Asked {
@@ -222,6 +230,10 @@ async fn answer(shared: &Mutex<Shared>, request: &Request<Incoming>) -> Result<R
             let count = length.div_ceil(piece.len());
             let endless = stream::iter((0..count).map(move |_| Ok(piece.clone())));
             return Ok(bare(200).body(pieces(endless)).unwrap());
+        }
+        Some(Fault::HangUp(_)) => {
+            log(StatusCode::NO_CONTENT);
+            return Err(std::io::Error::other("hung up"));
         }
         Some(Fault::Silent) => {
             tokio::time::sleep(Duration::from_secs(3600)).await;

@@ -142,6 +142,25 @@ async fn a_validator_that_never_changes_delays_an_update_by_ten_polls_and_no_mor
 }
 
 #[tokio::test]
+async fn a_connection_that_is_closed_while_it_is_used_again_fails_no_poll() {
+    let mut lab = Lab::new(Way::Https).await;
+    for file in ["2.root.json", "timestamp.json"] {
+        lab.server().misbehave(file, Fault::HangUp(1));
+        lab.finds_nothing_new().await;
+        lab.server().behave();
+    }
+    lab.server().asked();
+    lab.server().misbehave("2.root.json", Fault::HangUp(usize::MAX));
+    let error = lab.refuses("transport").await;
+    assert!(matches!(
+        error,
+        SyncError::Transport(TransportError::Interrupted { .. })
+    ));
+    assert_eq!(lab.server().asked().len(), 2);
+    lab.recovers().await;
+}
+
+#[tokio::test]
 async fn a_server_that_asks_to_wait_says_how_long() {
     let mut lab = Lab::new(Way::Https).await;
     for (status, wait) in [(429, Some(7)), (503, Some(3600)), (429, None), (503, None)] {

@@ -59,18 +59,14 @@ impl WebRepository {
         asked: Asked,
         counters: &Counters,
     ) -> Result<Option<Vec<u8>>, TransportError> {
-        let mut request = self.client.get(self.url(path));
         let known = (asked == Asked::Again).then(|| self.known().clone()).flatten();
         let known = known.filter(|known| known.believed < MAX_NOT_MODIFIED);
-        if let Some(known) = &known {
-            request = request.header(IF_NONE_MATCH, known.etag.clone());
-        }
-        counters.request();
-        let sent = match timeout(RESPONSE_HEAD_TIMEOUT, request.send()).await {
-            Ok(sent) => sent,
-            Err(_) => return Err(TransportError::Silent { file: path.into() }),
+        let condition = known.as_ref().map(|known| &known.etag);
+        let mut response = match self.send(path, condition, counters).await {
+            // A server closes a connection that nobody uses, perhaps in the moment in which it is used again.
+            Err(TransportError::Interrupted { .. }) => self.send(path, condition, counters).await?,
+            sent => sent?,
         };
-        let mut response = sent.map_err(|error| failure(path, &error))?;
         let status = response.status();
         match status {
             StatusCode::OK => {
@@ -116,6 +112,24 @@ impl WebRepository {
                 file: path.into(),
                 status: status.as_u16(),
             }),
+        }
+    }
+
+    /// Asks once, and waits for the head of the answer.
+    async fn send(
+        &self,
+        path: &str,
+        condition: Option<&HeaderValue>,
+        counters: &Counters,
+    ) -> Result<Response, TransportError> {
+        let mut request = self.client.get(self.url(path));
+        if let Some(etag) = condition {
+            request = request.header(IF_NONE_MATCH, etag.clone());
+        }
+        counters.request();
+        match timeout(RESPONSE_HEAD_TIMEOUT, request.send()).await {
+            Ok(sent) => sent.map_err(|error| failure(path, &error)),
+            Err(_) => Err(TransportError::Silent { file: path.into() }),
         }
     }
 
