@@ -201,6 +201,9 @@ impl Simulation {
         let recovered = self.until_all(back, self.end).await?;
         let recovery = self.finish("recovery", window)?;
         running.end().await?;
+        // An answer is logged after it was sent.
+        sleep(LOOKING).await;
+        self.logged += self.nginx.asked()?.len();
 
         let polls = self.world.ledger.polls(first, Instant::now());
         let failed = polls.iter().filter(|poll| !poll.outcome.is_success());
