@@ -42,10 +42,10 @@ struct Arguments {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     nodes: u16,
     /// How often a node asks, in seconds. The shortest and longest interval become shorter with it, as they are for 60 s.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=60))]
     interval: u64,
     /// When it ends at the latest, in seconds. What has not happened by then is said.
-    #[arg(long, default_value_t = 180, value_parser = clap::value_parser!(u64).range(10..=600))]
+    #[arg(long, default_value_t = 240, value_parser = clap::value_parser!(u64).range(10..=600))]
     seconds: u64,
     /// For how long the server is away, in seconds.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=120))]

@@ -21,6 +21,8 @@ use crate::publisher::Publisher;
 const LOOKING: Duration = Duration::from_millis(50);
 /// All nodes restart within this time.
 const RESTARTING: Duration = Duration::from_secs(1);
+/// What taking up all nodes may take.
+const REOPENING: Duration = Duration::from_secs(5);
 /// The part of the machine above which figures are the machine's.
 const SATURATED: f64 = 0.8;
 /// And the delay of a poll.
@@ -170,6 +172,19 @@ impl Simulation {
         let storm_followed = self.until_all(began, began + interval * 2).await?;
         let storm = self.finish("restart storm", window)?;
 
+        say(&format!("The server is away for {} s", outage.as_secs()));
+        self.nginx.stop().await?;
+        let away = Instant::now();
+        let window = self.begin()?;
+        sleep_until((away + outage).min(self.end)).await;
+        let outage = self.finish("outage", window)?;
+        self.nginx.serve().await?;
+        let window = self.begin()?;
+        let back = window.at;
+        // What is left is for the loop without a schedule.
+        let recovered = self.until_all(back, self.end - interval - REOPENING).await?;
+        let recovery = self.finish("recovery", window)?;
+
         say("All nodes restart, without it");
         running.end().await?;
         let nodes = self.open().await?;
@@ -182,24 +197,6 @@ impl Simulation {
         let window = self.begin()?;
         self.wait(interval).await;
         let naive_peak_later = self.finish("naive, later", window)?.peak_requests;
-
-        say(&format!("The server is away for {} s", outage.as_secs()));
-        running.end().await?;
-        let nodes = self.open().await?;
-        let began = Instant::now();
-        let starts = self.spread(nodes, Duration::ZERO);
-        running = Running::start(starts, Pace::Schedule);
-        self.until_all(began, began + interval * 2).await?;
-        let window = self.begin()?;
-        let away = Instant::now();
-        self.nginx.stop().await?;
-        sleep_until((away + outage).min(self.end)).await;
-        let outage = self.finish("outage", window)?;
-        self.nginx.serve().await?;
-        let window = self.begin()?;
-        let back = window.at;
-        let recovered = self.until_all(back, self.end).await?;
-        let recovery = self.finish("recovery", window)?;
         running.end().await?;
         // An answer is logged after it was sent.
         sleep(LOOKING).await;

@@ -51,7 +51,6 @@ pub(crate) struct Report {
 struct Machine {
     cores: usize,
     kernel: String,
-    built: &'static str,
     assayd: &'static str,
     nginx: String,
     /// Of 1, 5 and 15 minutes, when the run was over.
@@ -112,11 +111,6 @@ impl Report {
             machine: Machine {
                 cores: std::thread::available_parallelism().map_or(1, usize::from),
                 kernel: machine::kernel()?,
-                built: if cfg!(debug_assertions) {
-                    "without optimisation"
-                } else {
-                    "optimised"
-                },
                 assayd: env!("CARGO_PKG_VERSION"),
                 nginx: measured.nginx.clone(),
                 load: machine::load()?,
@@ -251,7 +245,6 @@ impl fmt::Display for Report {
         let Machine {
             cores,
             kernel,
-            built,
             assayd,
             nginx,
             load,
@@ -259,7 +252,7 @@ impl fmt::Display for Report {
         let measured = &self.measured;
         writeln!(
             f,
-            "{} nodes that ask each {} s over {}; {cores} cores, Linux {kernel}, {nginx}, assayd {assayd} built {built}; load {load}",
+            "{} nodes that ask each {} s over {}; {cores} cores, Linux {kernel}, {nginx}, assayd {assayd}; load {load}",
             self.nodes, self.interval_seconds, measured.scheme
         )?;
         write!(f, "files:")?;
