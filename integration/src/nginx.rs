@@ -8,6 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -109,13 +111,12 @@ impl Nginx {
             .arg(folder.join("nginx.conf"))
             .arg("-e")
             .arg(folder.join("error.log"));
-        let mut service = Service::spawn("nginx", command, &folder.join("error.log"))?;
+        let service = Service::spawn("nginx", command, &folder.join("error.log"))?;
         let address = self.address(0);
-        service
+        self.running
+            .insert(service)
             .wait_until(|| async move { TcpStream::connect(address).await.is_ok() })
-            .await?;
-        self.running = Some(service);
-        Ok(())
+            .await
     }
 
     /// Ends it, and every connection. Who connects is refused until [`Nginx::serve`].
@@ -193,6 +194,19 @@ impl Nginx {
             .lines()
             .map(|line| parse(line).with_context(|| format!("in nginx's access log: {line}")))
             .collect()
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let id = self
+            .running
+            .as_ref()
+            .and_then(|service| i32::try_from(service.id()).ok());
+        if let Some(id) = id {
+            // Workers outlive a master that is killed, and are in the process group that it leads. They may be gone already.
+            let _: nix::Result<()> = killpg(Pid::from_raw(id), Signal::SIGKILL);
+        }
     }
 }
 

@@ -7,7 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeVal;
 
-/// Descriptors beside one for each node: the runtime's, files while they are written, the relay's.
+/// Connections that nodes have at once, in the mean: they fetch the files of an update side by side.
+pub(crate) const CONNECTIONS_OF_NODE: usize = 3;
+
+/// Descriptors beside those: the runtime's, files while they are written, the relay's.
 const SPARE_FILES: u64 = 1_024;
 
 /// The processor time of this process.
@@ -61,9 +64,9 @@ pub(crate) fn memory() -> Result<u64> {
         * 1024)
 }
 
-/// Lets this process have a connection for each node, as far as the system allows.
+/// Lets this process have the connections of all nodes, as far as the system allows.
 pub(crate) fn allow_files(nodes: usize) -> Result<()> {
-    let wanted = nodes as u64 + SPARE_FILES;
+    let wanted = (nodes * CONNECTIONS_OF_NODE) as u64 + SPARE_FILES;
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     if soft >= wanted {
         return Ok(());
@@ -86,4 +89,9 @@ pub(crate) fn kernel() -> Result<String> {
 pub(crate) fn load() -> Result<String> {
     let text = fs::read_to_string("/proc/loadavg")?;
     Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+}
+
+/// How many processors there are.
+pub(crate) fn cores() -> f64 {
+    std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64)
 }

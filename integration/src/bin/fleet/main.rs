@@ -23,11 +23,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use assay_integration::certificates::server_identity;
 use assay_integration::{Nginx, Peers};
 use assayd::sync::Intervals;
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use node::World;
@@ -74,6 +75,17 @@ fn intervals(seconds: u64) -> Intervals {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        done = run(&arguments) => done,
+        // What was started ends with the values that hold it, nginx among them.
+        _ = terminate.recv() => bail!("terminated"),
+        _ = interrupt.recv() => bail!("interrupted"),
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<ExitCode> {
     for name in [
         "http_proxy",
         "HTTP_PROXY",
@@ -107,8 +119,9 @@ async fn main() -> Result<ExitCode> {
     let end = Instant::now() + Duration::from_secs(arguments.seconds);
 
     eprintln!("==> What one poll costs, byte for byte");
-    let plain = Nginx::start(&peers, served.path(), None, nodes).await?;
-    let secure = Nginx::start(&peers, served.path(), Some(&identity), nodes).await?;
+    let connections = nodes * machine::CONNECTIONS_OF_NODE;
+    let plain = Nginx::start(&peers, served.path(), None, connections).await?;
+    let secure = Nginx::start(&peers, served.path(), Some(&identity), connections).await?;
     let http = wire::measure(&world, &plain, &mut publisher, nodes).await?;
     let https = wire::measure(&world, &secure, &mut publisher, nodes + 1).await?;
     let (nginx, other) = if arguments.https {
@@ -121,7 +134,7 @@ async fn main() -> Result<ExitCode> {
     let outage = Duration::from_secs(arguments.outage);
     let simulation = Simulation::new(&world, nginx, publisher, nodes, end);
     let measured = simulation.run(outage).await?;
-    let report = Report::new(&arguments, &world, http, https, measured, identity.certificate_pem())?;
+    let report = Report::new(arguments, &world, http, https, measured, identity.certificate_pem())?;
     println!("{report}");
     if let Some(path) = &arguments.json {
         let text = serde_json::to_string_pretty(&report)?;
