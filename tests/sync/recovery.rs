@@ -1,7 +1,7 @@
 //! What never goes back, and the one way to make it: a root that takes the keys away.
 
 use assay_verify::Timestamp;
-use assayd::sync::{RELEASE_DATE, SyncError, Versions};
+use assayd::sync::{RELEASE_DATE, Refreshed, SyncError, Versions};
 use serde_json::json;
 
 use crate::lab::{Lab, WAYS, Way, content};
@@ -202,6 +202,57 @@ async fn an_older_generation_on_disk_is_not_taken_up() {
         ),
         "{:?}",
         lab.client.damage()
+    );
+    lab.recovers().await;
+}
+
+/// Its versions are those of the floor, but a root is missing that may have taken keys away.
+#[tokio::test]
+async fn a_generation_on_disk_with_an_older_root_is_not_taken_up() {
+    let mut lab = Lab::new(Way::Folder).await;
+    let older = lab.on_disk();
+    lab.repository.rotate(|_| ());
+    lab.upload();
+    lab.finds_nothing_new().await;
+    std::fs::write(lab.state().join("generation"), &older["generation"]).unwrap();
+    lab.restart();
+    assert!(lab.client.current().is_none());
+    let damage = lab.client.damage();
+    assert_eq!(damage.len(), 1);
+    assert_eq!(damage[0].to_string(), "the version of root went back from 2 to 1");
+    lab.recovers().await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_was_overtaken_is_not_committed() {
+    let mut lab = Lab::new(Way::Folder).await;
+    let candidate = async |lab: &mut Lab| match lab.refresh().await.unwrap() {
+        Refreshed::Candidate(candidate) => *candidate,
+        Refreshed::Unchanged => panic!("nothing new"),
+    };
+    lab.repository.update("2");
+    lab.upload();
+    let (second, again) = (candidate(&mut lab).await, candidate(&mut lab).await);
+    lab.repository.update("3");
+    lab.upload();
+    let third = lab.follows().await;
+    assert_eq!(lab.client.commit(second).await.unwrap_err().word(), "rollback");
+    assert_eq!(lab.client.current().unwrap().versions(), third.versions());
+
+    // By a root as well.
+    lab.repository.rotate(|authorities| {
+        for role in [TIMESTAMP, SNAPSHOT] {
+            authorities.insert(role, Authority::new(1, 1));
+        }
+    });
+    lab.repository.update("4");
+    lab.upload();
+    lab.refresh().await.unwrap();
+    assert_eq!(lab.client.commit(again).await.unwrap_err().word(), "rollback");
+    lab.restart();
+    assert_eq!(
+        lab.client.current().unwrap().versions().timestamp,
+        third.versions().timestamp
     );
     lab.recovers().await;
 }
