@@ -369,7 +369,8 @@ impl Lab {
 }
 
 /// How many requests an admit may take, where cosign takes so many. Each repository is asked at once for referrers by the
-/// API and by their tag and for cosign's tags; a signature takes one more under a tag, two among the referrers.
+/// API and by their tag and for cosign's tags; a signature takes one more under a tag, two among the referrers. An index is asked
+/// for beside them: a deny-list may name any of its children.
 fn most_requests(case: &Case, by_cosign: usize) -> usize {
     match (case.series, case.form) {
         // It asks for what it knows of: of an empty listing no more than the listing.
@@ -378,6 +379,7 @@ fn most_requests(case: &Case, by_cosign: usize) -> usize {
         (Series::Two, "signed-and-attested") => by_cosign + 3,
         (Series::Three, "old") => by_cosign,
         (Series::Three, _) => by_cosign - 1,
+        (Series::Two, "index" | "recursive") => by_cosign + 2,
         (Series::Two, _) => by_cosign + 1,
     }
 }
