@@ -183,7 +183,7 @@ mode = "audit"
   help: unmatched says what happens to images that no rule is for: "deny", "audit" or "admit"
 policy.toml:1:11: error: version 2 is not supported: expected 1
 policy.toml:2:1: error: unknown key "unmatchd"
-  help: expected one of: version, unmatched, authority, rule
+  help: expected one of: version, unmatched, poll_interval, authority, rule
 policy.toml:6:17: error: unsupported trust store type tls: expected ca, signingAuthority or tsa
 policy.toml:7:23: error: trusted identity "x509.subject: C=US, O=Corp": the attribute ST is mandatory: a name needs C, ST and O
 policy.toml:10:12: error: authority release names no signer
