@@ -389,6 +389,39 @@ async fn what_was_admitted_and_is_denied_now_is_judged_from_what_is_stored_and_c
 }
 
 #[tokio::test]
+async fn a_denied_signer_is_named_from_what_is_stored_also_while_the_registry_is_away() {
+    let lab = Lab::new().await;
+    let image = lab.image("a", &["one"]);
+    lab.admitted(&image).await;
+    let unseen = lab.image("b", &["one"]);
+    lab.registry
+        .misbehave(When::always(), Fault::Status(StatusCode::SERVICE_UNAVAILABLE));
+    let before = lab.admission.registries().requests().total();
+    lab.deny(&[("key", lab.key_id("one"))]);
+    lab.withdraws(1).await;
+    let decision = lab.decide(&image).await;
+    assert_eq!(decision.cache, CacheState::Verdict);
+    let (code, reason) = denial(&decision);
+    assert!(
+        code == Code::DeniedByList && reason.contains("INC-4711"),
+        "{code}: {reason}"
+    );
+    assert_eq!(lab.admission.registries().requests().total(), before);
+    // Past what is remembered, the registry is asked for another signature.
+    let explained = lab.admission.explain(&image).await.verdict;
+    let Outcome::Deny(denial) = explained.outcome else {
+        panic!("{explained:?}")
+    };
+    assert_eq!(denial.code, Code::DeniedByList);
+    assert!(
+        denial.reason.contains("INC-4711") && denial.reason.contains("503"),
+        "{}",
+        denial.reason
+    );
+    assert_eq!(lab.denied(&unseen).await.0, Code::RegistryUnavailable);
+}
+
+#[tokio::test]
 async fn what_is_admitted_again_is_no_longer_counted_as_withdrawn() {
     let lab = Lab::new().await;
     let image = lab.image("a", &["one"]);
@@ -409,6 +442,8 @@ async fn what_is_admitted_again_is_no_longer_counted_as_withdrawn() {
     } = &image.descriptor;
     let described = json!({ "mediaType": media_type.to_string(), "digest": digest.to_string(), "size": size });
     lab.sign(&described, "other");
+    // A denial is remembered for seconds, and the clock of this test stands still.
+    lab.admission.clear_cache().await.unwrap();
     lab.admitted(&image).await;
     lab.withdraws(0).await;
 }
@@ -429,6 +464,10 @@ async fn what_audit_mode_admits_is_not_withdrawn() {
         write(lab.folder.path(), "policy.toml", &policy);
         assert!(lab.admission.reload("test"));
         lab.withdraws(withdrawn).await;
+        // What audit mode would deny it says by the registry's word, and not that nobody was asked.
+        if let Outcome::Audited(denial) = &lab.decide(&image).await.verdict.outcome {
+            assert_ne!(denial.code, Code::RegistryUnavailable, "{}", denial.reason);
+        }
     }
 }
 

@@ -456,10 +456,12 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
     }
     // Where the newest decides, only what was the newest when it was stored may stand in for what a registry does not say.
     let stands_in = stored_suffices && stored.extent == Extent::Everything;
+    // What is stored may also be known to be denied. Its asker is told so in time, whether or not the registry has more.
+    let denied = !stored_suffices && !kept.is_empty() && judging.denied_by_list();
     kept.retain(|signature| judging.rests_on(signature));
 
     let patience = match waiting {
-        Waiting::Asker if stands_in => CONFIRMATION_DEADLINE,
+        Waiting::Asker if stands_in || denied => CONFIRMATION_DEADLINE,
         Waiting::Asker | Waiting::Nobody => GATHER_DEADLINE,
     };
     let budget = world.registries.budget(tokio::time::Instant::now() + patience);
@@ -677,6 +679,14 @@ impl<'w> Judging<'w> {
     /// Whether the judgement depends on all signatures that there are, and not on enough good ones.
     fn wants_everything(&self) -> bool {
         self.findings.wants_everything()
+    }
+
+    /// Whether what was judged so far fails at the deny-list.
+    fn denied_by_list(&self) -> bool {
+        let judgement = self.arguments.with_requirement(Seen::Now, |requirement| {
+            self.findings.clone().conclude(&self.arguments.subject(), requirement)
+        });
+        matches!(judgement, Judgement::Reject(rejection) if rejection.code == Code::DeniedByList)
     }
 
     /// Judges more signatures, and asks the world for what they lack. Returns whether there are enough good ones now.
@@ -957,6 +967,16 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
         (Judgement::Need(need), _) => (
             not_asked(&need.queries).under(rule.mode()),
             need.reports,
+            denial_interval(now),
+        ),
+        // A registry that is away may have another signature, and hides no entry of the deny-list.
+        (Judgement::Reject(rejection), Some(error)) if rejection.code == Code::DeniedByList => (
+            Denial::new(
+                rejection.code,
+                format!("{}; other evidence was not looked for: {error}", rejection.reason),
+            )
+            .under(rule.mode()),
+            rejection.reports,
             denial_interval(now),
         ),
         (Judgement::Reject(rejection), Some(error)) => (

@@ -208,8 +208,8 @@ impl Admission {
         }
     }
 
-    /// The same for what was admitted under another policy or deny-list: an admit is remembered, so that the next asker waits for
-    /// nobody.
+    /// The same for what was admitted under another policy or deny-list. An admit is remembered, so that the next asker waits for
+    /// nobody, and so is a denial by the list, as long as any denial: after that the registry may have another signature.
     pub(super) async fn judge_anew(&self, question: &Question) -> Arc<Verdict> {
         let now = (self.inner.clock)();
         let Some(snapshot) = self.inner.trust.current() else {
@@ -219,7 +219,9 @@ impl Admission {
             BeforeEvidence::Decided(verdict) => Arc::new(verdict),
             BeforeEvidence::Evidence(rule, _) => {
                 let evaluation = evaluate::stored(&self.inner, &snapshot, rule, question, now).await;
-                if !evaluation.explanation.verdict.outcome.admits() {
+                // Audit mode admits what was not looked for, and would go on to say no more than that.
+                let denial = evaluation.explanation.verdict.outcome.denial();
+                if denial.is_some_and(|denial| denial.code != Code::DeniedByList) {
                     return Arc::new(evaluation.explanation.verdict);
                 }
                 self.land(&key(question, &snapshot), evaluation, now).0

@@ -520,8 +520,8 @@ pub const MAX_EXPRESSION_VALUES: usize = 65_536;
 /// keys months ahead; a month is time to roll them out.
 pub const TRUSTED_ROOT_NOTICE: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// How long the registry is asked when stored evidence may stand in for what it would say: the answer has to leave before
-/// [`VERIFY_DEADLINE`]. A refresh, for which nobody waits, takes [`GATHER_DEADLINE`].
+/// How long the registry is asked when stored evidence may stand in for what it would say, or is known to be denied: the answer
+/// has to leave before [`VERIFY_DEADLINE`]. A refresh, for which nobody waits, takes [`GATHER_DEADLINE`].
 pub const CONFIRMATION_DEADLINE: Duration = Duration::from_secs(4);
 
 const _: () = assert!(CONFIRMATION_DEADLINE.as_secs() < VERIFY_DEADLINE.as_secs());
