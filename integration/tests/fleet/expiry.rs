@@ -129,7 +129,9 @@ async fn stale_trust_is_said_and_expired_trust_admits_nothing_or_what_is_known_a
     cached_only.denied("prod/denied", "denied-by-list").await;
     assert!(cached_only.asked(asked).is_empty());
     cached_only
-        .until("a failure", async |node| node.status().await["error_class"] == "expired")
+        .until("a failure", async |node| {
+            node.status().await["error_class"] == "expired"
+        })
         .await;
 
     fleet.lifetime = Duration::from_secs(3600);

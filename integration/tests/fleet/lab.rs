@@ -6,7 +6,7 @@ use assay_integration::assayd::Builder;
 use assay_integration::certificates::{Authority, Profile, SigningIdentity};
 use assay_integration::journal::{Entry, Mark};
 use assay_integration::notation::Sign;
-use assay_integration::registry::{self, AccessLog, Kind, Request};
+use assay_integration::registry::{self, AccessLog, Kind, Request, sha256};
 use assay_integration::{
     Assayd, Containerd, Image, Journal, Network, Notation, Peers, PolicyServer, Question, Registry,
 };
@@ -59,6 +59,12 @@ pub(crate) fn deny_list(entries: &[(Value, &str)]) -> String {
         entry
     });
     json!({ "version": 1, "issued": now, "entries": entries.collect::<Vec<_>>() }).to_string()
+}
+
+/// How a deny-list names somebody's key.
+pub(crate) fn key_of(identity: &SigningIdentity) -> String {
+    let key = rcgen::KeyPair::from_pem(&identity.key_pem).expect("a key");
+    sha256(&rcgen::PublicKeyData::subject_public_key_info(&key))
 }
 
 /// What all nodes share. Everything listens on the outer end of the nodes' network.
@@ -332,11 +338,19 @@ impl Node {
         requests
     }
 
-    /// Asks the daemon as the hook does.
+    /// Asks the daemon as the hook does. Its entry is in the journal when this returns.
     pub(crate) async fn verify(&self, repository: &str, image: &Image) -> VerifyResponse {
         let channel = self.assayd.channel().expect("a socket");
         let question = Question::new(self.reference(repository), image.descriptor());
-        question.grpc(channel).await.expect("a verdict")
+        let mark = self.journal.mark();
+        let answer = question.grpc(channel).await.expect("a verdict");
+        let started = Instant::now();
+        let of_answer = |entry: &Entry| entry.get("ASSAY_DECISION_ID") == Some(&answer.decision_id);
+        while !self.journal.since(mark).iter().any(of_answer) {
+            assert!(started.elapsed() < PATIENCE, "{answer:?}\n{}", self.journal.text());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        answer
     }
 
     /// Waits until an image is denied, and says how long after `since` that was.

@@ -7,7 +7,7 @@ use assay_integration::{Cut, Image};
 use assayd::admission::events::{SYNC_FAILING, SYNC_RECOVERED, WITHDRAWN};
 use serde_json::json;
 
-use crate::lab::{Fleet, LATE, Node, POLL, PRODUCTION};
+use crate::lab::{Fleet, LATE, Node, POLL, PRODUCTION, key_of};
 
 /// What status, journal and metrics say while the repository cannot be reached.
 async fn says_that_it_fails(node: &Node) {
@@ -32,8 +32,10 @@ async fn serves_what_it_knows(fleet: &Fleet, node: &Node, cache: &str) {
     let asked = fleet.registry.log().mark();
     let entry = node.admitted("prod/seen").await;
     assert_eq!(entry["ASSAY_CACHE"], cache, "{entry:?}");
-    let denied = node.denied("prod/denied", "denied-by-list").await;
-    assert!(denied.event.contains("INC-1"), "{}", denied.event);
+    for (repository, reference) in [("prod/denied", "INC-1"), ("prod/leaked", "INC-3")] {
+        let denied = node.denied(repository, "denied-by-list").await;
+        assert!(denied.event.contains(reference), "{}", denied.event);
+    }
     let denied = node.denied("prod/unseen", "registry-unavailable").await;
     println!("{}", denied.event);
     assert!(node.asked(asked).is_empty(), "there is a network");
@@ -41,13 +43,22 @@ async fn serves_what_it_knows(fleet: &Fleet, node: &Node, cache: &str) {
 
 async fn a_network_goes_away_and_returns(how: Cut) {
     let mut fleet = Fleet::new(PRODUCTION).await;
-    fleet.signer("release");
+    let [leaked, _] = ["leaked", "release"].map(|name| fleet.signer(name));
     let seen = fleet.push_signed("prod/seen", &Sign::with("release")).await;
     let denied: Image = fleet.push_signed("prod/denied", &Sign::with("release")).await;
     fleet.push_signed("prod/unseen", &Sign::with("release")).await;
-    fleet.deny(&[(json!({ "image": denied.digest() }), "INC-1")]);
+    fleet.push_signed("prod/leaked", &Sign::with("leaked")).await;
     let mut node = fleet.start_node().await;
-    node.admitted("prod/seen").await;
+    for repository in ["prod/seen", "prod/leaked"] {
+        node.admitted(repository).await;
+    }
+    let before = vec![
+        (json!({ "image": denied.digest() }), "INC-1"),
+        (json!({ "key": key_of(&leaked) }), "INC-3"),
+    ];
+    fleet.deny(&before);
+    let (status, code) = node.sync_now().await;
+    assert_eq!((&status["denials"], code), (&json!(2), Some(0)), "{status}");
 
     let told = node.journal.mark();
     fleet.network.cut(how).await.expect("a cut");
@@ -74,10 +85,8 @@ async fn a_network_goes_away_and_returns(how: Cut) {
     println!("{}", node.said().await.0);
 
     // What is published meanwhile counts as soon as the network is back, and nobody has to do anything.
-    fleet.deny(&[
-        (json!({ "image": denied.digest() }), "INC-1"),
-        (json!({ "image": seen.digest() }), "INC-2"),
-    ]);
+    let meanwhile = (json!({ "image": seen.digest() }), "INC-2");
+    fleet.deny(&[before, vec![meanwhile]].concat());
     assert_eq!(node.admitted("prod/seen").await["ASSAY_CACHE"], "verdict");
     let told = node.journal.mark();
     fleet.network.mend().await.expect("a network");
