@@ -19,8 +19,6 @@ pub mod cache;
 
 pub mod plugin;
 
-pub mod sync;
-
 pub mod admission;
 
 pub mod hooks;

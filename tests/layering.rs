@@ -10,10 +10,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &[]),
     ("cache", &[]),
     ("plugin", &[]),
-    ("sync", &["cache", "fetch", "plugin", "trust"]),
-    ("admission", &["cache", "fetch", "plugin", "sync", "trust"]),
+    ("admission", &["cache", "fetch", "plugin", "trust"]),
     // `daemon::config` is data: where the sockets are, which registries there are.
-    ("hooks", &["admission", "cache", "fetch", "plugin", "sync", "trust"]),
+    ("hooks", &["admission", "cache", "fetch", "plugin", "trust"]),
     (
         "ctl",
         &[
@@ -23,14 +22,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "fetch",
             "hooks",
             "plugin",
-            "sync",
             "trust",
         ],
     ),
-    (
-        "daemon",
-        &["admission", "cache", "fetch", "hooks", "plugin", "sync", "trust"],
-    ),
+    ("daemon", &["admission", "cache", "fetch", "hooks", "plugin", "trust"]),
 ];
 
 /// Crates that the pure core must never reach. `tracing` is reached through sigstore-verify: it hands events to whoever
