@@ -64,11 +64,6 @@ fn sentence(code: Code) -> &'static str {
         Code::Deadline => {
             "Try again: gathering went on, and what it found is kept. If it repeats, the registry is too slow."
         }
-        Code::ClockUnsynchronised => "Set the node's clock: it is before a time that is known to have passed.",
-        Code::DeniedByList => {
-            "Do not run this image until it is known why: a deny-list names it, or who signed it. The reason has the list's \
-             reference."
-        }
         Code::DeniedByRule => "The policy denies this on purpose: use another image, or change the rule.",
         Code::IdentityMismatch => {
             "The signer is known and is not the one asked for: have the right signer sign, or add the identity to the \
@@ -101,10 +96,6 @@ fn sentence(code: Code) -> &'static str {
             "Sign without the critical attributes that nobody here understands, or install the plugin that does."
         }
         Code::SubjectMismatch => "The signature is for another artifact: sign this digest.",
-        Code::TrustStale => {
-            "Let the node reach the policy repository, or bring a copy of it (file://): assayctl sync status says what is \
-             stale, and since when."
-        }
         Code::Unsigned => "Sign this digest and push the signature to the same repository; no reload is needed.",
         Code::UntrustedSigner => {
             "If the signer is to be trusted, put its certificate authority into the trust store (notation), or its key or trusted \

@@ -19,12 +19,8 @@ pub enum Code {
     CertificateExpired,
     /// A certificate was revoked by its issuer.
     CertificateRevoked,
-    /// The node's clock is behind a time that somebody trusted has signed.
-    ClockUnsynchronised,
     /// No answer in time.
     Deadline,
-    /// A deny-list names the image, or the signature, key, certificate or identity that it would rest on.
-    DeniedByList,
     /// The policy's rule denies the image by name or digest.
     DeniedByRule,
     /// The signer's certificate is trusted, its identity is not the one asked for.
@@ -65,8 +61,6 @@ pub enum Code {
     TimestampInvalid,
     /// A countersignature of a timestamp authority is needed, and there is none.
     TimestampRequired,
-    /// The policy repository's metadata has expired, and so has its grace.
-    TrustStale,
     /// No signature by the authority was found.
     Unsigned,
     /// The chain does not lead to a certificate of the trust stores.
@@ -75,15 +69,13 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and closed label sets.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 28] = [
         Self::AnnotationMismatch,
         Self::AttestationMissing,
         Self::AttestationRefused,
         Self::CertificateExpired,
         Self::CertificateRevoked,
-        Self::ClockUnsynchronised,
         Self::Deadline,
-        Self::DeniedByList,
         Self::DeniedByRule,
         Self::IdentityMismatch,
         Self::Internal,
@@ -104,7 +96,6 @@ impl Code {
         Self::SubjectMismatch,
         Self::TimestampInvalid,
         Self::TimestampRequired,
-        Self::TrustStale,
         Self::Unsigned,
         Self::UntrustedSigner,
     ];
@@ -117,9 +108,7 @@ impl Code {
             Self::AttestationRefused => "attestation-refused",
             Self::CertificateExpired => "certificate-expired",
             Self::CertificateRevoked => "certificate-revoked",
-            Self::ClockUnsynchronised => "clock-unsynchronised",
             Self::Deadline => "deadline",
-            Self::DeniedByList => "denied-by-list",
             Self::DeniedByRule => "denied-by-rule",
             Self::IdentityMismatch => "identity-mismatch",
             Self::Internal => "internal",
@@ -140,7 +129,6 @@ impl Code {
             Self::SubjectMismatch => "subject-mismatch",
             Self::TimestampInvalid => "timestamp-invalid",
             Self::TimestampRequired => "timestamp-required",
-            Self::TrustStale => "trust-stale",
             Self::Unsigned => "unsigned",
             Self::UntrustedSigner => "untrusted-signer",
         }
@@ -153,15 +141,13 @@ impl Code {
     pub const fn is_inconclusive(self) -> bool {
         matches!(
             self,
-            Self::ClockUnsynchronised
-                | Self::Deadline
+            Self::Deadline
                 | Self::Internal
                 | Self::LimitExceeded
                 | Self::PluginUnavailable
                 | Self::RegistryAuth
                 | Self::RegistryUnavailable
                 | Self::RevocationUnknown
-                | Self::TrustStale
         )
     }
 }
