@@ -29,6 +29,7 @@ pub mod digest;
 pub mod document;
 pub mod envelope;
 pub mod evidence;
+pub mod index;
 pub mod judge;
 pub mod limits;
 pub mod manifest;

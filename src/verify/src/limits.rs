@@ -335,6 +335,10 @@ pub const MAX_PLUGIN_FILE_SIZE: u64 = 256 * 1024 * 1024;
 /// annotations, has below 1,000; the worst that fits takes about 6 MiB beside its text.
 pub const MAX_INDEX_VALUES: usize = 16_384;
 
+/// Digests that an index names. Real ones have up to forty: twenty platforms, each with an attestation. All are kept with the
+/// verdict, at some 100 bytes each, because a deny-list may name any of them.
+pub const MAX_INDEX_CHILDREN: usize = 256;
+
 /// Signatures in one manifest: those that hang on one cosign tag. cosign stops there, too (CVE-2023-46737: endless
 /// signatures). Of so many, the newest [`MAX_SIGNATURES`] are judged.
 pub const MAX_SIGNATURE_LAYERS: usize = 1_000;

@@ -13,6 +13,7 @@ use crate::code::Code;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::evidence::Signature;
+use crate::index::ImageIndex;
 use crate::notation::signature::{Asked, SignatureJudgement, Terms};
 use crate::notation::steps::Interval;
 use crate::notation::trust_store::TrustStores;
@@ -130,6 +131,17 @@ impl Permit {
         Some(whole)
     }
 
+    /// Takes what an index names into what its permit rests on: the withdrawal of a child ends it. The children are bound to
+    /// the index by its own bytes. False where it is another index than the one that is permitted: nothing is taken then.
+    #[must_use]
+    pub fn rest_on_children(&mut self, index: &ImageIndex) -> bool {
+        let is_its_own = *index.descriptor() == self.subject;
+        if is_its_own {
+            self.rests_on.digests.extend(index.children().iter().cloned());
+        }
+        is_its_own
+    }
+
     /// What is permitted.
     pub fn subject(&self) -> &Descriptor {
         &self.subject
@@ -207,7 +219,7 @@ pub enum GrantedBy {
 /// What a permit rests on: deny-lists and revocations are matched against this.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestsOn {
-    /// The image, the manifests of signatures and their envelopes.
+    /// The image, of an index its children too, the manifests of signatures and their envelopes.
     pub digests: BTreeSet<Digest>,
     /// Every certificate of the chains.
     pub certificates: BTreeSet<Fingerprint>,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
+use assay_verify::index::ImageIndex;
 use assay_verify::judge::{Judgement, Permit, Requirement, Subject, judge};
 use assay_verify::platform::{NodePlatform, RunnableChildren, RunnableChildrenError};
 use assay_verify::policy::Conditions;
@@ -29,13 +30,14 @@ fn children_in(json: &str) -> Result<RunnableChildren, RunnableChildrenError> {
     RunnableChildren::of(&index, json.as_bytes(), &NodePlatform::new("linux", "amd64"))
 }
 
+fn entry(child: &Descriptor) -> String {
+    format!(
+        r#"{{"mediaType":"{}","digest":"{}","size":{}}}"#,
+        child.media_type, child.digest, child.size
+    )
+}
+
 fn index_of(children: &[Descriptor]) -> RunnableChildren {
-    let entry = |child: &Descriptor| {
-        format!(
-            r#"{{"mediaType":"{}","digest":"{}","size":{}}}"#,
-            child.media_type, child.digest, child.size
-        )
-    };
     let entries: Vec<_> = children.iter().map(entry).collect();
     children_in(&format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","))).unwrap()
 }
@@ -134,6 +136,30 @@ fn a_permit_of_an_index_rests_on_all_that_its_childrens_rest_on() {
     assert_eq!(whole.rests_on().certificates, certificates);
     assert_eq!(whole.rests_on().identities, early.rests_on().identities);
     assert_eq!(whole.grants().len(), 2);
+}
+
+#[test]
+fn a_permit_of_an_index_rests_on_every_child_that_its_own_bytes_name_and_on_those_of_no_other() {
+    let (run, other) = (child("run"), child("other"));
+    let open = |children: &[&Descriptor]| {
+        let entries: Vec<_> = children.iter().map(|child| entry(child)).collect();
+        let json = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+        let descriptor = Descriptor {
+            media_type: MediaType::parse(MediaType::OCI_INDEX).unwrap(),
+            digest: Digest::sha256(json.as_bytes()),
+            size: json.len() as u64,
+        };
+        ImageIndex::open(&descriptor, json.as_bytes().into()).unwrap()
+    };
+    let index = open(&[&run, &other]);
+    let mut signed = permit(index.descriptor(), EXPIRY);
+    let before = signed.rests_on().clone();
+    assert!(!signed.rest_on_children(&open(&[&other])));
+    assert_eq!(*signed.rests_on(), before);
+    assert!(signed.rest_on_children(&index));
+    let mut expected = before;
+    expected.digests.extend([run.digest, other.digest]);
+    assert_eq!(*signed.rests_on(), expected);
 }
 
 /// Keys and text of one platform.

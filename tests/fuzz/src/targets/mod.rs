@@ -13,6 +13,7 @@ pub mod dsse;
 mod envelope;
 pub mod fulcio;
 pub mod identities;
+pub mod index;
 pub mod jws;
 pub mod log_entry;
 pub mod manifest;
@@ -47,6 +48,7 @@ pub const ALL: &[&Target] = &[
     &dsse::TARGET,
     &fulcio::TARGET,
     &identities::TARGET,
+    &index::TARGET,
     &jws::TARGET,
     &log_entry::TARGET,
     &manifest::TARGET,

@@ -80,7 +80,7 @@ pub const TARGET: Target = Target {
 };
 
 /// JSON with all keys of an object, in order, also those that are there twice.
-enum Tree {
+pub(super) enum Tree {
     Object(Vec<(String, Tree)>),
     Array(Vec<Tree>),
     Text(String),
@@ -156,7 +156,7 @@ fn exact(tree: &Tree, known: &[&str]) {
     }
 }
 
-fn fold(key: &str) -> String {
+pub(super) fn fold(key: &str) -> String {
     lower(key).replace('\u{17f}', "s")
 }
 
