@@ -14,9 +14,10 @@ use assay_verify::Timestamp;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::evidence::{DSSE_ENVELOPE, NOTATION_SIGNATURE, SIMPLE_SIGNING, Signature, SignatureManifest};
+use assay_verify::index::ImageIndex;
 use assay_verify::limits::{MAX_ATTESTATION_SIZE, MAX_SIGNATURES_MANIFEST_SIZE};
 use assay_verify::reference::Repository;
-use assayd::cache::evidence::{EvidenceOptions, EvidenceState, EvidenceStore, Extent, ImageKey};
+use assayd::cache::evidence::{EvidenceOptions, EvidenceState, EvidenceStore, Extent, ImageKey, Stored};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
@@ -125,6 +126,14 @@ fn evidence(number: usize) -> Vec<Signature> {
     vec![signature(&image(number), number as u64, ENVELOPE_SIZE)]
 }
 
+/// Signatures as they are stored under a rule that any good evidence satisfies.
+fn of(signatures: &[Signature]) -> Stored {
+    Stored {
+        signatures: signatures.to_vec(),
+        ..Stored::default()
+    }
+}
+
 /// What they store for it later.
 fn later_evidence(number: usize) -> Vec<Signature> {
     vec![signature(&image(number), 1_000_000 + number as u64, ENVELOPE_SIZE)]
@@ -164,7 +173,7 @@ fn quiet_panics() {
 async fn fill(store: &EvidenceStore, images: std::ops::Range<usize>) {
     for number in images {
         store
-            .store(&repository(), &image(number), &evidence(number), Extent::Enough, now())
+            .store(&repository(), &image(number), of(&evidence(number)), now())
             .await
             .unwrap();
     }
@@ -186,7 +195,7 @@ async fn check(store: &EvidenceStore, images: std::ops::Range<usize>) -> usize {
 /// Whatever happened to it, the store takes new evidence and gives it back.
 async fn check_works(store: &EvidenceStore, number: usize) {
     store
-        .store(&repository(), &image(number), &evidence(number), Extent::Enough, now())
+        .store(&repository(), &image(number), of(&evidence(number)), now())
         .await
         .unwrap();
     assert_eq!(check(store, number..number + 1).await, 1, "{:?}", store.stats());
@@ -324,10 +333,7 @@ async fn removes_an_image_and_keeps_the_blobs_that_another_shares() {
     let other: Repository = "mirror.example/app".parse().unwrap();
     fill(&store, 0..1).await;
     let bytes = store.stats().bytes;
-    store
-        .store(&other, &image(0), &evidence(0), Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&other, &image(0), of(&evidence(0)), now()).await.unwrap();
     assert!(
         store.stats().bytes < bytes + ENVELOPE_SIZE as u64,
         "the blobs are shared"
@@ -347,7 +353,7 @@ async fn replaces_the_list_of_an_image_as_a_whole() {
     fill(&store, 0..1).await;
     let bytes = store.stats().bytes;
     store
-        .store(&repository(), &image(0), &later_evidence(0), Extent::Enough, now())
+        .store(&repository(), &image(0), of(&later_evidence(0)), now())
         .await
         .unwrap();
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, later_evidence(0));
@@ -355,10 +361,7 @@ async fn replaces_the_list_of_an_image_as_a_whole() {
         store.stats().bytes < bytes + ENVELOPE_SIZE as u64,
         "what was replaced is gone"
     );
-    store
-        .store(&repository(), &image(0), &[], Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&[]), now()).await.unwrap();
     assert_eq!((store.stats().images, store.stats().bytes), (0, 0));
 }
 
@@ -367,17 +370,11 @@ async fn keeps_the_first_signatures_within_the_limits_of_one_verification() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let many: Vec<_> = (0..150).map(|seed| signature(&image(0), seed, 16)).collect();
-    store
-        .store(&repository(), &image(0), &many, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&many), now()).await.unwrap();
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, many[..100]);
 
     let large: Vec<_> = (0..10).map(|seed| signature(&image(1), seed, 1024 * 1024)).collect();
-    store
-        .store(&repository(), &image(1), &large, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(1), of(&large), now()).await.unwrap();
     assert_eq!(store.load(&repository(), &image(1)).await.signatures, large[..7]);
 }
 
@@ -398,7 +395,11 @@ async fn remembers_whether_everything_was_looked_at_and_forgets_it_when_somethin
         (&large[..2], Extent::Everything, Extent::Everything),
     ] {
         let (repository, image) = (repository(), image(0));
-        let storing = store.store(&repository, &image, signatures, stored, now());
+        let evidence = Stored {
+            extent: stored,
+            ..of(signatures)
+        };
+        let storing = store.store(&repository, &image, evidence, now());
         storing.await.unwrap();
         assert_eq!(extent(&store).await, expected, "{} {stored:?}", signatures.len());
     }
@@ -412,10 +413,7 @@ async fn keeps_each_signature_of_a_manifest_under_its_position() {
     let store = open(directory.path());
     let all = signatures_of_one_manifest(&[100, 200, 300], SIMPLE_SIGNING, 0);
     let kept = [all[2].clone(), all[0].clone()];
-    store
-        .store(&repository(), &image(0), &kept, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&kept), now()).await.unwrap();
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, kept);
     store.shut_down().await;
     let store = open(directory.path());
@@ -426,10 +424,7 @@ async fn keeps_each_signature_of_a_manifest_under_its_position() {
     assert!(Arc::ptr_eq(loaded[0].manifest().json(), loaded[1].manifest().json()));
     // The same signature twice is one.
     let twice = [all[1].clone(), all[1].clone()];
-    store
-        .store(&repository(), &image(0), &twice, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&twice), now()).await.unwrap();
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, twice[..1]);
 }
 
@@ -447,10 +442,7 @@ async fn equal_blobs_at_two_positions_are_two_signatures() {
     let json: Arc<[u8]> = serde_json::to_vec(&json).unwrap().into();
     let manifest = Arc::new(SignatureManifest::open(&descriptor(MediaType::OCI_MANIFEST, &json), json).unwrap());
     let both = [0, 1].map(|position| Signature::new(Arc::clone(&manifest), position, blob.into()).unwrap());
-    store
-        .store(&repository(), &image(0), &both, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&both), now()).await.unwrap();
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, both);
 }
 
@@ -461,14 +453,11 @@ async fn counts_a_manifest_once_whatever_number_of_its_signatures_is_kept() {
     let manifest_size = MAX_SIGNATURES_MANIFEST_SIZE - 16 * 1024;
     let all = signatures_of_one_manifest(&[10; 20], SIMPLE_SIGNING, manifest_size);
     store
-        .store(&repository(), &image(0), &all[..1], Extent::Enough, now())
+        .store(&repository(), &image(0), of(&all[..1]), now())
         .await
         .unwrap();
     let one = store.stats().bytes;
-    store
-        .store(&repository(), &image(0), &all, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&all), now()).await.unwrap();
     let many = store.stats().bytes;
     assert!(one > manifest_size as u64);
     assert!(many < one + 16 * 1024, "{one} {many}");
@@ -484,20 +473,78 @@ async fn keeps_attestations_up_to_what_one_verification_may_hold() {
     let store = open(directory.path());
     let sizes = [MAX_ATTESTATION_SIZE - 4096, MAX_ATTESTATION_SIZE, 1024];
     let all = signatures_of_one_manifest(&sizes, DSSE_ENVELOPE, 0);
-    store
-        .store(&repository(), &image(0), &all, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&all), now()).await.unwrap();
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, all);
     let sizes = [MAX_ATTESTATION_SIZE, MAX_ATTESTATION_SIZE, 1024];
     let all = signatures_of_one_manifest(&sizes, DSSE_ENVELOPE, 0);
-    store
-        .store(&repository(), &image(0), &all, Extent::Enough, now())
-        .await
-        .unwrap();
+    store.store(&repository(), &image(0), of(&all), now()).await.unwrap();
     // The two large ones and their manifest are too much; the small one fits beside the first.
     let expected = [all[0].clone(), all[2].clone()];
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, expected);
+}
+
+fn index(number: usize, padding: usize) -> Arc<ImageIndex> {
+    let child = image(number);
+    let json = json!({
+        "schemaVersion": 2,
+        "manifests": [{ "mediaType": child.media_type.as_str(), "digest": child.digest.to_string(), "size": child.size }],
+        "annotations": { "padding": "x".repeat(padding) },
+    });
+    let json: Arc<[u8]> = serde_json::to_vec(&json).unwrap().into();
+    Arc::new(ImageIndex::open(&descriptor(MediaType::OCI_INDEX, &json), json).unwrap())
+}
+
+#[tokio::test]
+async fn keeps_the_bytes_of_an_index_beside_its_signatures_and_without_any() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let (signed, bare) = (index(0, 0), index(1, 0));
+    for (index, signatures) in [(&signed, evidence(0)), (&bare, vec![])] {
+        let stored = Stored {
+            index: Some(Arc::clone(index)),
+            ..of(&signatures)
+        };
+        let image = index.descriptor();
+        store.store(&repository(), image, stored.clone(), now()).await.unwrap();
+        assert_eq!(store.load(&repository(), image).await, stored);
+    }
+    assert_eq!((store.stats().images, store.stats().hits), (2, 2));
+    store.shut_down().await;
+    let store = open(directory.path());
+    let loaded = store.load(&repository(), signed.descriptor()).await;
+    assert_eq!((loaded.index, loaded.signatures), (Some(signed), evidence(0)));
+    // Of another index nothing is kept.
+    let other = Stored {
+        index: Some(index(2, 0)),
+        ..of(&evidence(0))
+    };
+    store
+        .store(&repository(), bare.descriptor(), other, now())
+        .await
+        .unwrap();
+    assert_eq!(store.load(&repository(), bare.descriptor()).await, of(&evidence(0)));
+    for image in [bare.descriptor(), index(0, 0).descriptor()] {
+        store.remove(&repository(), image).await.unwrap();
+    }
+    assert_eq!((store.stats().images, store.stats().bytes), (0, 0));
+}
+
+#[tokio::test]
+async fn an_index_takes_its_part_of_what_one_verification_may_hold() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let index = index(0, 2 * 1024 * 1024);
+    let large: Vec<_> = (0..10).map(|seed| signature(&image(0), seed, 1024 * 1024)).collect();
+    let stored = Stored {
+        index: Some(Arc::clone(&index)),
+        ..of(&large)
+    };
+    store
+        .store(&repository(), index.descriptor(), stored, now())
+        .await
+        .unwrap();
+    let loaded = store.load(&repository(), index.descriptor()).await;
+    assert_eq!((loaded.index, loaded.signatures), (Some(index), large[..5].to_vec()));
 }
 
 #[tokio::test]
@@ -557,6 +604,29 @@ async fn eviction_keeps_the_bound_and_the_pinned() {
     assert_eq!(check(&store, 0..10).await, 10);
     let again = store.stats();
     assert_eq!((again.images, again.bytes), (stats.images, stats.bytes));
+}
+
+#[tokio::test]
+async fn a_look_is_no_use_and_keeps_nothing_from_being_evicted() {
+    for looks in [true, false] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_with(EvidenceOptions {
+            limit: 64 * 1024,
+            ..options(directory.path())
+        });
+        fill(&store, 0..5).await;
+        let read = match looks {
+            true => store.peek(&repository(), &image(0)).await,
+            false => store.load(&repository(), &image(0)).await,
+        };
+        assert_eq!(read.signatures, evidence(0));
+        let mut next = 5;
+        while store.stats().evicted == 0 {
+            fill(&store, next..next + 1).await;
+            next += 1;
+        }
+        assert_eq!(check(&store, 0..1).await, usize::from(!looks));
+    }
 }
 
 #[tokio::test]
@@ -722,13 +792,7 @@ async fn an_old_copy_put_back_is_older_evidence_and_nothing_else() {
     let store = open(directory.path());
     for number in 0..40 {
         store
-            .store(
-                &repository(),
-                &image(number),
-                &later_evidence(number),
-                Extent::Enough,
-                now(),
-            )
+            .store(&repository(), &image(number), of(&later_evidence(number)), now())
             .await
             .unwrap();
     }
@@ -739,7 +803,7 @@ async fn an_old_copy_put_back_is_older_evidence_and_nothing_else() {
     let store = open(directory.path());
     assert_eq!(check(&store, 0..40).await, 20);
     store
-        .store(&repository(), &image(0), &later_evidence(0), Extent::Enough, now())
+        .store(&repository(), &image(0), of(&later_evidence(0)), now())
         .await
         .unwrap();
     assert_eq!(store.load(&repository(), &image(0)).await.signatures, later_evidence(0));
@@ -753,13 +817,7 @@ async fn old_pages_among_new_ones_cost_work_and_nothing_else() {
     let store = open(new.path());
     for number in 0..20 {
         store
-            .store(
-                &repository(),
-                &image(number),
-                &later_evidence(number),
-                Extent::Enough,
-                now(),
-            )
+            .store(&repository(), &image(number), of(&later_evidence(number)), now())
             .await
             .unwrap();
     }
@@ -897,7 +955,7 @@ async fn a_second_process_is_told_so_and_takes_over_later() {
     let second = open(directory.path());
     assert_eq!(check(&second, 0..1).await, 0);
     let refused = second
-        .store(&repository(), &image(1), &evidence(1), Extent::Enough, now())
+        .store(&repository(), &image(1), of(&evidence(1)), now())
         .await
         .unwrap_err();
     assert!(
@@ -923,7 +981,7 @@ async fn a_full_disk_is_said_and_survived_and_nothing_stored_is_lost() {
     let mut refused = None;
     for number in 20..2000 {
         let stored = store
-            .store(&repository(), &image(number), &evidence(number), Extent::Enough, now())
+            .store(&repository(), &image(number), of(&evidence(number)), now())
             .await;
         if let Err(cause) = stored {
             refused = Some((number, cause));
@@ -954,7 +1012,7 @@ async fn a_read_only_disk_is_said_and_survived() {
     let store = open(disk.path());
     assert_eq!(check(&store, 0..10).await, 0);
     let refused = store
-        .store(&repository(), &image(1), &evidence(1), Extent::Enough, now())
+        .store(&repository(), &image(1), of(&evidence(1)), now())
         .await
         .unwrap_err();
     assert!(refused.to_string().contains("Read-only file system"), "{refused}");
@@ -977,7 +1035,7 @@ async fn answers_nothing_after_it_was_shut_down() {
     assert_eq!(check(&store, 0..1).await, 0);
     assert!(
         store
-            .store(&repository(), &image(0), &evidence(0), Extent::Enough, now())
+            .store(&repository(), &image(0), of(&evidence(0)), now())
             .await
             .is_err()
     );

@@ -18,7 +18,7 @@ use assayd::admission::answers::{RevocationAnswers, World};
 use assayd::admission::respondents::Respondents;
 use assayd::admission::{Admission, Hook, Question, Verdict, offline};
 use assayd::cache::answers::{AnswerOptions, AnswerStore};
-use assayd::cache::evidence::{EvidenceOptions, EvidenceStore, Extent};
+use assayd::cache::evidence::{EvidenceOptions, EvidenceStore, Extent, Stored};
 use assayd::fetch::layout::Layout;
 use assayd::fetch::revocation::{self, AnswerMemory};
 use assayd::fetch::{Client, FetchConfig, ProcessMemory, RegistryConfig};
@@ -327,8 +327,11 @@ async fn evidence_that_was_stored_when_enough_was_found_stands_in_for_nothing() 
     let evidence = lab.admission.evidence();
     let stored = evidence.load(&question.repository, &question.descriptor).await;
     let (repository, descriptor) = (&question.repository, &question.descriptor);
-    let storing = evidence.store(repository, descriptor, &stored.signatures, Extent::Enough, now());
-    storing.await.unwrap();
+    let enough = Stored {
+        extent: Extent::Enough,
+        ..stored
+    };
+    evidence.store(repository, descriptor, enough, now()).await.unwrap();
     lab.fail(When::always(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(lab.denied().await, Code::RegistryUnavailable);
     // A complete search makes it count.

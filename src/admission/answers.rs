@@ -183,6 +183,19 @@ impl RevocationAnswers {
         .await
     }
 
+    /// What is kept of the answer to a query, without asking anybody.
+    pub async fn recall(&self, query: &Query, now: Timestamp) -> Answered {
+        let id = query.id();
+        self.0.known(id).await;
+        self.0.in_hand(id, now).unwrap_or_else(|| Answered {
+            now: Err(Unanswered {
+                code: Code::RevocationUnknown,
+                reason: "nobody was asked, and what is kept has lapsed or is nothing".into(),
+            }),
+            kept: self.0.bytes_of(id),
+        })
+    }
+
     async fn answer_one(&self, query: &Query, now: Timestamp) -> Answered {
         let unanswered = |code, reason: &str| Unanswered {
             code,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use assay_verify::Timestamp;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
+use assay_verify::descriptor::Descriptor;
 use assay_verify::evidence::{Signature, SignatureFormat};
+use assay_verify::index::ImageIndex;
 use assay_verify::judge::{
     self, AttestationAsked, AuthorityReport, AuthorityTerms, Findings, Judgement, Permit, Progress, Rejection,
     Requirement, Subject,
@@ -29,11 +31,11 @@ use tracing::{debug, warn};
 use super::advice::advice;
 use super::pipeline::{self, ByRules, CacheState, Inner, decide_by_rules};
 use super::question::Question;
-use super::respondents::Respondents;
+use super::respondents::{Reach, Respondents};
 use super::verdict::{Denial, Ground, Outcome, Verdict};
-use crate::cache::evidence::Extent;
+use crate::cache::evidence::{Extent, Stored};
 use crate::cache::verdicts::Interval;
-use crate::fetch::layout::Found;
+use crate::fetch::layout::{Found, THE_LAYOUT};
 use crate::fetch::{FetchError, Judged, Place, Skipped, Sought, Summary};
 use crate::trust::TrustSnapshot;
 
@@ -86,12 +88,161 @@ pub(super) async fn online(
     now: Timestamp,
     waiting: Waiting,
 ) -> Evaluation {
-    let gathered = gather(world, snapshot, rule, question, now, waiting).await;
+    let recalled = Recalled::new(world, snapshot, rule, question, now, Reach::World).await;
+    if let Some(gathered) = recalled.of_platforms(world, snapshot, rule, question).await {
+        return conclude(snapshot, rule, gathered, now);
+    }
+    let gathered = gather(world, question, waiting, recalled).await;
     let indexed = rule.accepts_platform_signatures() && question.descriptor.media_type.is_index();
     if indexed && has_nothing(&gathered) {
         return platforms(world, snapshot, rule, question, now, waiting, gathered).await;
     }
     conclude(snapshot, rule, gathered, now)
+}
+
+/// Judges an image by what is stored alone. No registry is searched and nobody is asked. What lacks for an admit may be in the
+/// registry: then the denial is inconclusive. It is conclusive where evidence of somebody who may sign is there, and is not
+/// good any more.
+pub(super) async fn stored(
+    world: &Inner,
+    snapshot: &Arc<TrustSnapshot>,
+    rule: &Rule,
+    question: &Question,
+    now: Timestamp,
+) -> Evaluation {
+    let recalled = Recalled::new(world, snapshot, rule, question, now, Reach::Kept).await;
+    if let Some(gathered) = recalled.of_platforms(world, snapshot, rule, question).await {
+        return conclude(snapshot, rule, gathered, now);
+    }
+    let gathered = recalled.alone(question).await;
+    conclude(snapshot, rule, gathered, now)
+}
+
+/// What is stored for an image, judged.
+struct Recalled<'w> {
+    stored: Stored,
+    judging: Judging<'w>,
+    /// Whether it satisfies the rule. Where the newest decides, it may be not the newest.
+    suffices: bool,
+}
+
+impl<'w> Recalled<'w> {
+    async fn new(
+        world: &'w Inner,
+        snapshot: &Arc<TrustSnapshot>,
+        rule: &Rule,
+        question: &Question,
+        now: Timestamp,
+        reach: Reach,
+    ) -> Self {
+        let (repository, descriptor) = (&question.repository, &question.descriptor);
+        let stored = match reach {
+            Reach::World => world.evidence.load(repository, descriptor).await,
+            Reach::Kept => world.evidence.peek(repository, descriptor).await,
+        };
+        let arguments = Arguments::new(snapshot, rule, question, now);
+        let mut judging = Judging::new(&world.respondents, reach, arguments);
+        let suffices = judging.add(stored.signatures.clone(), Seen::Before).await;
+        Self {
+            stored,
+            judging,
+            suffices,
+        }
+    }
+
+    /// The index, or why it is not there.
+    fn children(&self, question: &Question) -> Children {
+        match (&self.stored.index, question.descriptor.media_type.is_index()) {
+            (_, false) => Children::None,
+            (Some(index), true) => Children::Known(Arc::clone(index)),
+            (None, true) => Children::Unknown(not_asked_for(question)),
+        }
+    }
+
+    /// Admits an index by what is stored for its children, where it was stored without a signature of its own because a
+    /// whole search had found none. None where that does not suffice.
+    async fn of_platforms(
+        &self,
+        world: &Inner,
+        snapshot: &Arc<TrustSnapshot>,
+        rule: &Rule,
+        question: &Question,
+    ) -> Option<Gathered> {
+        let index = self.stored.index.as_ref()?;
+        let by_platforms = rule.accepts_platform_signatures() && self.stored.signatures.is_empty();
+        if !by_platforms || self.suffices || self.judging.wants_everything() {
+            return None;
+        }
+        let runnable = index.runnable(&this_node()).ok()?;
+        let now = self.judging.arguments.now;
+        let mut permits = Vec::with_capacity(runnable.children().len());
+        for child in runnable.children() {
+            let question = Question {
+                descriptor: child.clone(),
+                ..question.clone()
+            };
+            if let ByRules::Decided(verdict) = decide_by_rules(snapshot, &question)
+                && !verdict.outcome.admits()
+            {
+                return None;
+            }
+            let recalled = Recalled::new(world, snapshot, rule, &question, now, self.judging.reach).await;
+            match recalled.alone(&question).await.judgement {
+                Judgement::Admit(permit) => permits.push(*permit),
+                Judgement::Need(_) | Judgement::Reject(_) => return None,
+            }
+        }
+        let permit = Permit::of_every_child(&runnable, &permits)?;
+        let children = Children::Known(Arc::clone(index));
+        Some(Gathered {
+            judgement: children.bound_to(Judgement::Admit(Box::new(permit))),
+            summary: None,
+            cache: CacheState::Evidence,
+            unconfirmed: None,
+            children,
+            extent: self.stored.extent,
+        })
+    }
+
+    /// What it comes to when nothing else is asked for.
+    async fn alone(self, question: &Question) -> Gathered {
+        let children = self.children(question);
+        let not_asked = not_asked_for(question);
+        let newest_decides = self.judging.wants_everything();
+        let was_newest = !newest_decides || self.stored.extent == Extent::Everything;
+        let judgement = match self.judging.conclude().await {
+            Judgement::Admit(permit) if !was_newest => undecided(permit, &not_asked),
+            Judgement::Reject(rejection) if is_lack(rejection.code) => Judgement::Reject(Rejection {
+                code: not_asked.code(),
+                reason: format!("{not_asked}, and what is stored does not suffice: {}", rejection.reason),
+                reports: rejection.reports,
+            }),
+            judgement => judgement,
+        };
+        let judgement = children.bound_to(judgement);
+        Gathered {
+            unconfirmed: Some(not_asked).filter(|_| newest_decides && matches!(judgement, Judgement::Admit(_))),
+            judgement,
+            summary: None,
+            cache: CacheState::Evidence,
+            children,
+            extent: self.stored.extent,
+        }
+    }
+}
+
+/// Whether a rejection says that nothing is there of whoever has to sign, rather than that it is not good.
+fn is_lack(code: Code) -> bool {
+    matches!(
+        code,
+        Code::AttestationMissing | Code::IdentityMismatch | Code::Unsigned | Code::UntrustedSigner
+    )
+}
+
+fn not_asked_for(question: &Question) -> FetchError {
+    FetchError::NotAsked {
+        registry: question.repository.host().into(),
+    }
 }
 
 /// Whether a complete search found nothing that any authority of the rule would have to say. What says no, or may, stands:
@@ -118,6 +269,42 @@ struct Gathered {
     cache: CacheState,
     /// Why it rests on what was stored: a registry that should have been asked did not answer.
     unconfirmed: Option<FetchError>,
+    children: Children,
+    extent: Extent,
+}
+
+/// What is known of the children of what is judged. A deny-list may name any of them, so without them an index is not
+/// admitted; containerd could not pull it either.
+enum Children {
+    /// There are none: it is no index.
+    None,
+    Known(Arc<ImageIndex>),
+    /// The index could not be had, for this reason.
+    Unknown(FetchError),
+}
+
+impl Children {
+    /// What a judgement is worth with these children.
+    fn bound_to(&self, judgement: Judgement) -> Judgement {
+        match (judgement, self) {
+            (Judgement::Admit(mut permit), Self::Known(index)) => match permit.rest_on_children(index) {
+                true => Judgement::Admit(permit),
+                false => {
+                    let reason = "the children are those of another index".to_owned();
+                    rejected(permit, Code::Internal, reason)
+                }
+            },
+            (Judgement::Admit(permit), Self::Unknown(error)) => undecided(permit, error),
+            (judgement, _) => judgement,
+        }
+    }
+
+    fn index(&self) -> Option<&Arc<ImageIndex>> {
+        match self {
+            Self::Known(index) => Some(index),
+            Self::None | Self::Unknown(_) => None,
+        }
+    }
 }
 
 /// Who waits for a judgement.
@@ -138,27 +325,22 @@ async fn platforms(
     question: &Question,
     now: Timestamp,
     waiting: Waiting,
-    index: Gathered,
+    mut index: Gathered,
 ) -> Evaluation {
-    let budget = world.registries.budget(tokio::time::Instant::now() + GATHER_DEADLINE);
-    let node = NodePlatform::new(std::env::consts::OS, std::env::consts::ARCH);
-    let listed = world
-        .registries
-        .runnable_children(&question.repository, &question.descriptor, &node, &budget)
-        .await;
-    let children = match listed {
-        Ok(Ok(children)) => children,
+    let listed = match &index.children {
+        Children::Known(listed) => Arc::clone(listed),
+        Children::Unknown(error) => {
+            index.summary = Some(not_begun(error.clone()));
+            return conclude(snapshot, rule, index, now);
+        }
+        Children::None => return conclude(snapshot, rule, index, now),
+    };
+    let children = match listed.runnable(&this_node()) {
+        Ok(children) => children,
         // What is wrong with the index is worth less than why it is not signed, but it may be an attack.
-        Ok(Err(error)) => {
+        Err(error) => {
             return conclude(snapshot, rule, index, now)
                 .explained(|reason| format!("{reason}; and no signature on its children counts: {error}"));
-        }
-        Err(error) => {
-            let incomplete = Gathered {
-                summary: Some(not_begun(error)),
-                ..index
-            };
-            return conclude(snapshot, rule, incomplete, now);
         }
     };
     let mut permits = Vec::with_capacity(children.children().len());
@@ -184,7 +366,8 @@ async fn platforms(
                 )
             });
         }
-        let gathered = gather(world, snapshot, rule, &question, now, waiting).await;
+        let recalled = Recalled::new(world, snapshot, rule, &question, now, Reach::World).await;
+        let gathered = gather(world, &question, waiting, recalled).await;
         match gathered.judgement {
             Judgement::Admit(permit) => {
                 permits.push(*permit);
@@ -196,42 +379,47 @@ async fn platforms(
             }
         }
     }
-    let judgement = match Permit::of_every_child(&children, &permits) {
-        Some(permit) => Judgement::Admit(Box::new(permit)),
-        None => index.judgement,
-    };
-    let whole = Gathered {
-        judgement,
-        summary: None,
-        cache: CacheState::Gathered,
-        unconfirmed,
-    };
-    conclude(snapshot, rule, whole, now)
+    if let Some(permit) = Permit::of_every_child(&children, &permits) {
+        index.judgement = index.children.bound_to(Judgement::Admit(Box::new(permit)));
+        index.summary = None;
+        if unconfirmed.is_none() {
+            // The index itself has nothing; each child's evidence is stored as the child's.
+            index.keep(world, question, Vec::new(), now).await;
+        }
+        index.unconfirmed = unconfirmed;
+    }
+    conclude(snapshot, rule, index, now)
+}
+
+fn this_node() -> NodePlatform {
+    NodePlatform::new(std::env::consts::OS, std::env::consts::ARCH)
 }
 
 /// Finds what there is about an image: by what is stored, then by what the registry has.
-async fn gather(
-    world: &Inner,
-    snapshot: &Arc<TrustSnapshot>,
-    rule: &Rule,
-    question: &Question,
-    now: Timestamp,
-    waiting: Waiting,
-) -> Gathered {
+async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: Recalled<'_>) -> Gathered {
     // Stored evidence that still admits needs no request to a registry: it is judged from its bytes, so it proves itself
     // again. With nothing stored this is the judgement without evidence, which only a rule that accepts the unverified
     // passes.
-    let stored = world.evidence.load(&question.repository, &question.descriptor).await;
+    let Recalled {
+        stored,
+        mut judging,
+        suffices: stored_suffices,
+    } = recalled;
+    let now = judging.arguments.now;
     let mut kept = stored.signatures;
-    let mut judging = Judging::new(&world.respondents, Arguments::new(snapshot, rule, question, now));
-    let stored_suffices = judging.add(kept.clone(), Seen::Before).await;
     let wants_everything = judging.wants_everything();
-    if stored_suffices && !wants_everything {
+    let is_index = question.descriptor.media_type.is_index();
+    let needs_search = !stored_suffices || wants_everything;
+    let needs_index = is_index && stored.index.is_none();
+    if !needs_search && !needs_index {
+        let children = stored.index.map_or(Children::None, Children::Known);
         return Gathered {
-            judgement: judging.conclude().await,
+            judgement: children.bound_to(judging.conclude().await),
             summary: None,
             cache: CacheState::Evidence,
             unconfirmed: None,
+            children,
+            extent: stored.extent,
         };
     }
     // Where the newest decides, only what was the newest when it was stored may stand in for what a registry does not say.
@@ -243,26 +431,48 @@ async fn gather(
         Waiting::Asker | Waiting::Nobody => GATHER_DEADLINE,
     };
     let budget = world.registries.budget(tokio::time::Instant::now() + patience);
-    let places = judging.arguments.places();
-    let mut search = world.registries.search(places, &question.descriptor, budget);
-    if wants_everything {
-        search.demand_the_newest();
-    }
-    while let Some(batch) = search.next_batch(&judging.judged).await {
-        let enough = judging.add(batch.signatures.clone(), Seen::Now).await;
-        // What satisfied nothing is dropped with its batch, and its share of the memory goes back.
-        kept.extend(
-            batch
-                .signatures
-                .iter()
-                .filter(|signature| judging.rests_on(signature))
-                .cloned(),
-        );
-        if enough && !wants_everything {
-            break;
+    // Beside the search, not after it: it costs a request and no round trip.
+    let fetching = async {
+        match stored.index {
+            Some(index) => (Children::Known(index), None),
+            None if !is_index => (Children::None, None),
+            None => {
+                let fetching = world
+                    .registries
+                    .index(&question.repository, &question.descriptor, &budget);
+                match fetching.await {
+                    Ok(fetched) => (Children::Known(Arc::clone(&fetched.index)), Some(fetched)),
+                    Err(error) => (Children::Unknown(error), None),
+                }
+            }
         }
-    }
-    let mut summary = search.finish();
+    };
+    let searching = async {
+        let places = match needs_search {
+            true => judging.arguments.places(),
+            false => Vec::new(),
+        };
+        let mut search = world.registries.search(places, &question.descriptor, budget.clone());
+        if wants_everything {
+            search.demand_the_newest();
+        }
+        while let Some(batch) = search.next_batch(&judging.judged).await {
+            let enough = judging.add(batch.signatures.clone(), Seen::Now).await;
+            // What satisfied nothing is dropped with its batch, and its share of the memory goes back.
+            kept.extend(
+                batch
+                    .signatures
+                    .iter()
+                    .filter(|signature| judging.rests_on(signature))
+                    .cloned(),
+            );
+            if enough && !wants_everything {
+                break;
+            }
+        }
+        search.finish()
+    };
+    let ((children, _held), mut summary) = tokio::join!(fetching, searching);
     if wants_everything && judging.of_cosign > MAX_SIGNATURES {
         summary.incomplete = Some(too_many(question));
     }
@@ -283,27 +493,8 @@ async fn gather(
         }
         (judgement, lacking) => (judgement, lacking),
     };
-    if let (Judgement::Admit(permit), None) = (&judgement, &unconfirmed) {
-        // Persisting follows judging, and keeps only what the permit rests on: junk never fills the store.
-        let digests = &permit.rests_on().digests;
-        kept.retain(|signature| {
-            digests.contains(signature.manifest().digest()) && digests.contains(&signature.layer().descriptor.digest)
-        });
-        let extent = if wants_everything {
-            Extent::Everything
-        } else {
-            Extent::Enough
-        };
-        if let Err(error) = world
-            .evidence
-            .store(&question.repository, &question.descriptor, &kept, extent, now)
-            .await
-        {
-            debug!("the evidence of {} is not kept: {error}", question.repository);
-        }
-    }
-    Gathered {
-        judgement,
+    let gathered = Gathered {
+        judgement: children.bound_to(judgement),
         summary: Some(summary),
         cache: if unconfirmed.is_some() {
             CacheState::Evidence
@@ -311,6 +502,38 @@ async fn gather(
             CacheState::Gathered
         },
         unconfirmed,
+        children,
+        extent: if wants_everything {
+            Extent::Everything
+        } else {
+            Extent::Enough
+        },
+    };
+    if gathered.unconfirmed.is_none() {
+        gathered.keep(world, question, kept, now).await;
+    }
+    gathered
+}
+
+impl Gathered {
+    /// Stores what an admit rests on. Persisting follows judging, and keeps only that: junk never fills the store.
+    async fn keep(&self, world: &Inner, question: &Question, mut signatures: Vec<Signature>, now: Timestamp) {
+        let Judgement::Admit(permit) = &self.judgement else {
+            return;
+        };
+        let digests = &permit.rests_on().digests;
+        signatures.retain(|signature| {
+            digests.contains(signature.manifest().digest()) && digests.contains(&signature.layer().descriptor.digest)
+        });
+        let evidence = Stored {
+            signatures,
+            index: self.children.index().cloned(),
+            extent: self.extent,
+        };
+        let (repository, descriptor) = (&question.repository, &question.descriptor);
+        if let Err(error) = world.evidence.store(repository, descriptor, evidence, now).await {
+            debug!("the evidence of {repository} is not kept: {error}");
+        }
     }
 }
 
@@ -382,6 +605,7 @@ enum Seen {
 /// A judgement under way.
 struct Judging<'w> {
     respondents: &'w Respondents,
+    reach: Reach,
     arguments: Arc<Arguments>,
     findings: Findings,
     answers: Answers,
@@ -401,9 +625,10 @@ struct Arguments {
 }
 
 impl<'w> Judging<'w> {
-    fn new(respondents: &'w Respondents, arguments: Arguments) -> Self {
+    fn new(respondents: &'w Respondents, reach: Reach, arguments: Arguments) -> Self {
         Self {
             respondents,
+            reach,
             findings: arguments.with_requirement(Seen::Now, Findings::new),
             arguments: Arc::new(arguments),
             answers: Answers::default(),
@@ -442,7 +667,7 @@ impl<'w> Judging<'w> {
             };
             for query in queries {
                 if asked.len() < MAX_QUERIES && asked.insert(query.clone()) {
-                    asking.push(self.respondents.ask(query, self.arguments.now));
+                    asking.push(self.respondents.ask(query, self.reach, self.arguments.now));
                 }
             }
             let Some((query, answered)) = asking.next().await else {
@@ -576,8 +801,9 @@ pub fn offline(snapshot: &Arc<TrustSnapshot>, question: &Question, found: &Found
                 (Judgement::Admit(permit), Some(error)) if wants_everything => undecided(permit, error),
                 (judgement, _) => judgement,
             };
+            let children = children_in(found, &question.descriptor);
             let gathered = Gathered {
-                judgement,
+                judgement: children.bound_to(judgement),
                 summary: Some(Summary {
                     skipped: found.skipped.clone(),
                     incomplete,
@@ -585,9 +811,32 @@ pub fn offline(snapshot: &Arc<TrustSnapshot>, question: &Question, found: &Found
                 }),
                 cache: CacheState::Gathered,
                 unconfirmed: None,
+                children,
+                extent: Extent::Enough,
             };
             conclude(snapshot, rule, gathered, now).explanation
         }
+    }
+}
+
+/// The children of an image in a layout.
+fn children_in(found: &Found, image: &Descriptor) -> Children {
+    if !image.media_type.is_index() {
+        return Children::None;
+    }
+    let registry = || THE_LAYOUT.into();
+    let Some(bytes) = &found.image else {
+        return Children::Unknown(FetchError::Missing {
+            registry: registry(),
+            what: image.digest.to_string().into(),
+        });
+    };
+    match ImageIndex::open(image, Arc::clone(bytes)) {
+        Ok(index) => Children::Known(Arc::new(index)),
+        Err(cause) => Children::Unknown(FetchError::Index {
+            registry: registry(),
+            cause,
+        }),
     }
 }
 
@@ -603,11 +852,16 @@ fn too_many(question: &Question) -> FetchError {
     }
 }
 
-/// The statement that would decide may be the one that is not there to be judged.
-fn undecided(mut permit: Box<Permit>, error: &FetchError) -> Judgement {
+/// The statement that would decide, or a child that is denied, may be what is not there to be judged.
+fn undecided(permit: Box<Permit>, error: &FetchError) -> Judgement {
+    rejected(permit, error.code(), error.to_string())
+}
+
+/// A permit that is not given, for a reason beside the evidence.
+fn rejected(mut permit: Box<Permit>, code: Code, reason: String) -> Judgement {
     Judgement::Reject(Rejection {
-        code: error.code(),
-        reason: error.to_string(),
+        code,
+        reason,
         reports: permit.take_reports(),
     })
 }
@@ -628,6 +882,8 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
         summary,
         cache,
         unconfirmed,
+        children: _,
+        extent: _,
     } = gathered;
     let (skipped, incomplete) = summary
         .map(|summary| (summary.skipped, summary.incomplete))

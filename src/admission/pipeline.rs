@@ -200,6 +200,24 @@ impl Admission {
         }
     }
 
+    /// Judges by the policy in force and by what is stored, without a network: no registry is searched, no endpoint and no
+    /// plugin asked. Where that does not suffice for an admit the denial is inconclusive ([`Code::is_inconclusive`]), because the
+    /// registry may have what lacks. It touches neither the verdicts in memory nor the order in which evidence is evicted.
+    pub async fn judge_stored(&self, question: &Question) -> Explanation {
+        let now = (self.inner.clock)();
+        let Some(snapshot) = self.inner.trust.current() else {
+            return Explanation::without_evidence(no_policy(&self.inner.trust));
+        };
+        match decide_by_rules(&snapshot, question) {
+            ByRules::Decided(verdict) => Explanation::without_evidence(verdict),
+            ByRules::Evidence(rule) => {
+                evaluate::stored(&self.inner, &snapshot, rule, question, now)
+                    .await
+                    .explanation
+            }
+        }
+    }
+
     /// Everything that hangs on an image, with who signed it. It decides nothing.
     pub async fn tree(&self, question: &Question) -> Tree {
         let now = (self.inner.clock)();

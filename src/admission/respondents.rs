@@ -19,12 +19,31 @@ pub struct Respondents {
     pub plugins: Arc<Plugins>,
 }
 
+/// Who may be asked what a judgement lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Everybody who can answer.
+    World,
+    /// Nobody: only what is kept counts. A plugin's word is not, because nobody signed it.
+    Kept,
+}
+
 impl Respondents {
     /// Puts one query. It comes back, with an answer or with why there is none.
-    pub(super) async fn ask(&self, query: Query, now: Timestamp) -> (Query, Answered) {
+    pub(super) async fn ask(&self, query: Query, reach: Reach, now: Timestamp) -> (Query, Answered) {
         if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {
-            let now = self.plugins.answer(&query).await;
+            let now = match reach {
+                Reach::World => self.plugins.answer(&query).await,
+                Reach::Kept => Err(Unanswered {
+                    code: Code::PluginUnavailable,
+                    reason: "it was not to be asked".into(),
+                }),
+            };
             return (query, Answered { now, kept: None });
+        }
+        if reach == Reach::Kept {
+            let answered = self.revocation.recall(&query, now).await;
+            return (query, answered);
         }
         let asked = self.revocation.answer(&BTreeSet::from([query.clone()]), now).await;
         asked.into_iter().next().unwrap_or_else(|| {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::record::{BlobKey, ImageKey, ImageRecord, SignatureEntry};
+use super::record::{BlobKey, ImageKey, ImageRecord};
 
 /// What a key, sled's own framing and the accounting cost for each record, roughly.
 const RECORD_OVERHEAD: u64 = 128;
@@ -37,7 +37,7 @@ impl Accounts {
         let key = record.key();
         let mut seen = HashSet::new();
         let mut blobs = Vec::new();
-        for (blob, size) in record.signatures.iter().flat_map(SignatureEntry::blobs) {
+        for (blob, size) in record.blobs() {
             if !seen.insert(blob) {
                 continue;
             }
@@ -97,7 +97,7 @@ mod tests {
     use assay_verify::digest::Digest;
 
     use super::*;
-    use crate::cache::record::Extent;
+    use crate::cache::record::{Extent, SignatureEntry};
 
     fn record(repository: &str, envelopes: &[&str]) -> ImageRecord {
         let descriptor = |content: &str| Descriptor {
@@ -117,6 +117,7 @@ mod tests {
             recorded: Timestamp::UNIX_EPOCH,
             used: 1,
             extent: Extent::Enough,
+            index: false,
             signatures: envelopes.iter().map(entry).collect(),
         }
     }

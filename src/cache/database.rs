@@ -18,12 +18,16 @@ use std::time::{Duration, Instant};
 use assay_verify::Timestamp;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::evidence::{Signature, SignatureManifest};
+use assay_verify::index::ImageIndex;
 use assay_verify::limits::{MAX_SIGNATURES, MAX_VERIFICATION_MEMORY};
 use assay_verify::reference::Repository;
 use tracing::warn;
 
 use super::accounts::Accounts;
-use super::record::{BlobKey, Extent, IMAGE_PREFIX, ImageKey, ImageRecord, SignatureEntry, decode_blob, encode_blob};
+use super::evidence::{Reading, Stored};
+use super::record::{
+    BlobKey, Extent, IMAGE_PREFIX, ImageKey, ImageRecord, SignatureEntry, decode_blob, encode_blob, index_blob,
+};
 
 /// sled's page cache. The system's own keeps the rest; more here only costs memory.
 const SLED_CACHE: u64 = 4 * 1024 * 1024;
@@ -80,8 +84,7 @@ pub(super) struct Opened {
 /// What a read found.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) signatures: Vec<Signature>,
-    pub(super) extent: Extent,
+    pub(super) stored: Stored,
     pub(super) damaged: u64,
     /// Tidying up failed: what was proven holds all the same.
     pub(super) upkeep: Option<Failure>,
@@ -247,7 +250,7 @@ impl Opened {
         Ok(Signature::new(manifest, entry.position, bytes).ok())
     }
 
-    pub(super) fn load(&mut self, image: &Image) -> Result<Found, Failure> {
+    pub(super) fn load(&mut self, image: &Image, reading: Reading) -> Result<Found, Failure> {
         let key = image.key();
         let Some(value) = self.record(key)? else {
             // Counted, and not there: sled lost it.
@@ -269,12 +272,19 @@ impl Opened {
             });
         };
         let mut found = Found::default();
+        if record.index {
+            let bytes = self.blob(index_blob(&record.descriptor).0)?;
+            let opened = bytes.and_then(|bytes| ImageIndex::open(&record.descriptor, bytes).ok());
+            found.stored.index = opened.map(Arc::new);
+            record.index = found.stored.index.is_some();
+            found.damaged += u64::from(!record.index);
+        }
         let mut proven = Vec::with_capacity(record.signatures.len());
         let mut manifests = Manifests::new();
         for entry in record.signatures {
             match self.prove(&entry, &mut manifests)? {
                 Some(signature) => {
-                    found.signatures.push(signature);
+                    found.stored.signatures.push(signature);
                     proven.push(entry);
                 }
                 None => found.damaged += 1,
@@ -285,48 +295,55 @@ impl Opened {
         if found.damaged > 0 {
             record.extent = Extent::Enough;
         }
-        found.extent = record.extent;
-        record.used = self.accounts.next_use();
+        found.stored.extent = record.extent;
+        record.used = match reading {
+            Reading::Use => self.accounts.next_use(),
+            Reading::Look => self
+                .accounts
+                .images
+                .get(&key)
+                .map_or(record.used, |account| account.used),
+        };
         if let Some(account) = self.accounts.images.get_mut(&key) {
             account.used = record.used;
         }
         let on_disk = self.accounts.images.get(&key).map(|account| account.used_on_disk);
         // Also what is on disk and not counted: sled returned an older record than at opening.
         let due = on_disk.is_none_or(|on_disk| record.used - on_disk.min(record.used) > USES_BETWEEN_WRITES);
-        found.upkeep = if record.signatures.is_empty() {
+        found.upkeep = if found.stored.is_empty() {
             self.remove(key).err()
         } else if found.damaged > 0 || due {
-            self.write(&record, &[]).err()
+            self.write(&record, &Stored::default()).err()
         } else {
             None
         };
         Ok(found)
     }
 
-    pub(super) fn store(
-        &mut self,
-        image: &Image,
-        signatures: &[Signature],
-        extent: Extent,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
+    pub(super) fn store(&mut self, image: &Image, evidence: &Stored, now: Timestamp) -> Result<(), Failure> {
+        let index = evidence.index.as_ref();
+        let index = index.filter(|index| *index.descriptor() == image.descriptor);
         let mut record = ImageRecord {
             repository: image.repository.clone(),
             descriptor: image.descriptor.clone(),
             recorded: now,
             used: self.accounts.next_use(),
-            extent,
+            extent: evidence.extent,
+            index: index.is_some(),
             signatures: Vec::new(),
         };
-        let mut kept: Vec<&Signature> = Vec::new();
+        let mut kept = Stored {
+            index: index.cloned(),
+            ..Stored::default()
+        };
         let mut names = HashSet::new();
-        let mut blobs = HashMap::new();
+        let mut blobs: HashMap<_, _> = record.blobs().collect();
         // The first ones are kept: the caller puts first what was good.
-        for signature in signatures {
+        for signature in &evidence.signatures {
             if !names.insert(signature.id()) {
                 continue;
             }
-            if kept.len() >= MAX_SIGNATURES {
+            if kept.signatures.len() >= MAX_SIGNATURES {
                 record.extent = Extent::Enough;
                 continue;
             }
@@ -336,7 +353,7 @@ impl Opened {
             if with.values().sum::<u64>() <= MAX_VERIFICATION_MEMORY as u64 {
                 blobs = with;
                 record.signatures.push(entry);
-                kept.push(signature);
+                kept.signatures.push(signature.clone());
             } else {
                 record.extent = Extent::Enough;
             }
@@ -348,27 +365,33 @@ impl Opened {
         guarded(|| self.sled.flush()).map(drop)
     }
 
-    /// Writes a record and the blobs of `signatures`, all or nothing, and removes what nothing refers to any more.
-    fn write(&mut self, record: &ImageRecord, signatures: &[&Signature]) -> Result<(), Failure> {
+    /// Writes a record and the blobs of `evidence`, all or nothing, and removes what nothing refers to any more.
+    fn write(&mut self, record: &ImageRecord, evidence: &Stored) -> Result<(), Failure> {
         self.writable()?;
         let bytes = record.encode().map_err(damaged)?;
         let mut batch = sled::Batch::default();
         let mut seen = HashSet::new();
-        for (entry, signature) in record.signatures.iter().zip(signatures) {
+        let index = evidence.index.as_ref();
+        let mut blobs: Vec<_> = index
+            .map(|index| (index_blob(index.descriptor()).0, index.bytes()))
+            .into_iter()
+            .collect();
+        for (entry, signature) in record.signatures.iter().zip(&evidence.signatures) {
             let [(manifest, _), (envelope, _)] = entry.blobs();
-            for (key, content) in [
+            blobs.extend([
                 (manifest, signature.manifest().json()),
                 (envelope, signature.envelope()),
-            ] {
-                if !seen.insert(key) {
-                    continue;
-                }
-                // Read first: another image may share it, and what is on disk may be damaged.
-                if self.blob(key)?.as_ref() != Some(content) {
-                    let blob = encode_blob(content).map_err(damaged)?;
-                    self.written += blob.len() as u64;
-                    batch.insert(key.to_bytes().as_slice(), blob);
-                }
+            ]);
+        }
+        for (key, content) in blobs {
+            if !seen.insert(key) {
+                continue;
+            }
+            // Read first: another image may share it, and what is on disk may be damaged.
+            if self.blob(key)?.as_ref() != Some(content) {
+                let blob = encode_blob(content).map_err(damaged)?;
+                self.written += blob.len() as u64;
+                batch.insert(key.to_bytes().as_slice(), blob);
             }
         }
         self.written += bytes.len() as u64;

@@ -1,7 +1,7 @@
 //! Stored evidence: the bytes that earlier judgements of an image rested on.
 //!
 //! A [`Signature`] comes out of here only when its bytes prove themselves again: the manifest by the digest that it is
-//! listed under, the envelope by the manifest. Nothing else that is on disk is believed, and even a proven signature is
+//! listed under, the envelope by the manifest; an [`ImageIndex`] by the digest of the image. Nothing else that is on disk is believed, and even a proven signature is
 //! judged like one that just came from a registry.
 //!
 //! sled blocks, so it runs on one thread of its own behind this handle. Callers wait with a limit: a disk that hangs
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use assay_verify::Timestamp;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::evidence::Signature;
+use assay_verify::index::ImageIndex;
 use assay_verify::limits::DEFAULT_CACHE_SIZE;
 use assay_verify::reference::Repository;
 use thiserror::Error;
@@ -129,17 +130,33 @@ pub struct EvidenceStats {
 #[error("the evidence store cannot be written: {0}")]
 pub struct NotStored(pub(super) String);
 
-/// What is stored for an image.
+/// What is stored for an image, or to be stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// The signatures that prove themselves now.
+    /// The signatures. What is read proves itself now.
     pub signatures: Vec<Signature>,
+    /// The image itself, where it is an index.
+    pub index: Option<Arc<ImageIndex>>,
     /// How much was looked at before they were stored. [`Extent::Everything`] only where all of them are still there.
     pub extent: Extent,
 }
 
+impl Stored {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.signatures.is_empty() && self.index.is_none()
+    }
+}
+
+/// Whether a read is a use of the evidence, by which it is evicted later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    Use,
+    Look,
+}
+
 enum Request {
-    Load(Image, oneshot::Sender<Stored>),
+    Load(Image, Reading, oneshot::Sender<Stored>),
     Store(Image, Stored, Timestamp, oneshot::Sender<Result<(), NotStored>>),
     Remove(Image, oneshot::Sender<Result<(), NotStored>>),
     Clear(oneshot::Sender<Result<(), NotStored>>),
@@ -217,21 +234,30 @@ impl EvidenceStore {
         })
     }
 
-    /// The signatures that were stored for an image and prove themselves now. Empty where there are none, or the store
-    /// does not work.
+    /// What was stored for an image and proves itself now. Empty where there is nothing, or the store does not work.
     pub async fn load(&self, repository: &Repository, descriptor: &Descriptor) -> Stored {
+        self.read(repository, descriptor, Reading::Use).await
+    }
+
+    /// The same without counting as a use: whoever looks at everything must not change what is evicted first.
+    pub async fn peek(&self, repository: &Repository, descriptor: &Descriptor) -> Stored {
+        self.read(repository, descriptor, Reading::Look).await
+    }
+
+    async fn read(&self, repository: &Repository, descriptor: &Descriptor, reading: Reading) -> Stored {
         let worker = self.worker();
         if worker.view.is_slow() {
             // Whoever waited before this one waited in vain.
             self.shared.give_up_if_stuck(&worker);
             return Stored::default();
         }
-        let request = |reply| Request::Load(image(repository, descriptor), reply);
+        let request = |reply| Request::Load(image(repository, descriptor), reading, reply);
         self.ask(request, LOAD_TIMEOUT).await.unwrap_or_default()
     }
 
     /// Stores what the judgement of an image rested on, in place of what was stored for it before. To be called after
-    /// judging, with what was good first: what goes beyond the limits of one verification is left out at the end.
+    /// judging, with the signatures first that were good: what goes beyond the limits of one verification is left out at the
+    /// end.
     ///
     /// When this returns, the evidence survives the end of the process, though not a power cut.
     ///
@@ -242,15 +268,10 @@ impl EvidenceStore {
         &self,
         repository: &Repository,
         descriptor: &Descriptor,
-        signatures: &[Signature],
-        extent: Extent,
+        evidence: Stored,
         now: Timestamp,
     ) -> Result<(), NotStored> {
-        let stored = Stored {
-            signatures: signatures.to_vec(),
-            extent,
-        };
-        let request = |reply| Request::Store(image(repository, descriptor), stored, now, reply);
+        let request = |reply| Request::Store(image(repository, descriptor), evidence, now, reply);
         self.ask(request, WRITE_TIMEOUT).await?
     }
 
@@ -395,12 +416,12 @@ fn run(mut store: Store, mut requests: mpsc::Receiver<Request>, view: &View) {
         view.busy();
         // Who no longer waits for an answer is told nothing.
         match request {
-            Request::Load(image, reply) => {
-                let answer = store.load(&image);
+            Request::Load(image, reading, reply) => {
+                let answer = store.load(&image, reading);
                 let _ = reply.send(view.show(&store, answer));
             }
-            Request::Store(image, stored, now, reply) => {
-                let answer = store.store(&image, &stored.signatures, stored.extent, now);
+            Request::Store(image, evidence, now, reply) => {
+                let answer = store.store(&image, &evidence, now);
                 let _ = reply.send(view.show(&store, answer));
             }
             Request::Remove(image, reply) => {
@@ -425,8 +446,8 @@ fn run(mut store: Store, mut requests: mpsc::Receiver<Request>, view: &View) {
                 && let Ok(request) = requests.try_recv()
             {
                 match request {
-                    Request::Load(image, reply) => {
-                        let _ = reply.send(read(&image));
+                    Request::Load(image, reading, reply) => {
+                        let _ = reply.send(read(&image, reading));
                     }
                     other => waiting.push_back(other),
                 }

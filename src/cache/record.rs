@@ -6,7 +6,8 @@
 //! frame  format version (1) | kind (1) | length of what follows (4, little-endian)
 //! ```
 //!
-//! An image record lists which signatures belong to an image. It carries a checksum over its key and itself, so that a
+//! An image record lists which signatures belong to an image, and whether the bytes of the image itself are there too: those of
+//! an index, whose children a verdict is about as well. It carries a checksum over its key and itself, so that a
 //! torn record, or one that surfaced under another key, is recognised. A blob needs none: it must be what the listed
 //! digest describes. Neither proves that a record is the newest: sled can return older ones after damage. An older list
 //! names older evidence, which is judged like any other.
@@ -17,14 +18,14 @@ use assay_verify::Timestamp;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::evidence::Signature;
-use assay_verify::limits::{MAX_SIGNATURES, MAX_VERIFICATION_MEMORY};
+use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_SIGNATURES, MAX_VERIFICATION_MEMORY};
 use assay_verify::reference::Repository;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 /// Changes with the layout of any record. Records of another version are not read.
-const FORMAT_VERSION: u8 = 3;
+const FORMAT_VERSION: u8 = 4;
 
 const HEADER_LENGTH: usize = 6;
 
@@ -109,6 +110,8 @@ pub(super) struct ImageRecord {
     /// The store's count of uses when this image was last used, coarsely.
     pub(super) used: u64,
     pub(super) extent: Extent,
+    /// Whether the image is an index whose bytes are stored, as the blob of its own digest.
+    pub(super) index: bool,
     pub(super) signatures: Vec<SignatureEntry>,
 }
 
@@ -170,6 +173,7 @@ struct Wire<'a> {
     recorded: Timestamp,
     used: u64,
     extent: Extent,
+    index: bool,
     signatures: Vec<WireSignature>,
 }
 
@@ -189,6 +193,14 @@ impl ImageRecord {
         ImageKey::new(&self.repository, &self.descriptor)
     }
 
+    /// The blobs it needs, and their sizes; one that several signatures share as often as they do.
+    pub(super) fn blobs(&self) -> impl Iterator<Item = (BlobKey, u64)> {
+        let index = self.index.then(|| index_blob(&self.descriptor));
+        index
+            .into_iter()
+            .chain(self.signatures.iter().flat_map(SignatureEntry::blobs))
+    }
+
     /// The record as it is written.
     ///
     /// # Errors
@@ -203,6 +215,7 @@ impl ImageRecord {
             recorded: self.recorded,
             used: self.used,
             extent: self.extent,
+            index: self.index,
             signatures: self.signatures.iter().map(WireSignature::from).collect(),
         };
         let json = serde_json::to_vec(&wire).map_err(|_| RecordError::Content)?;
@@ -250,17 +263,24 @@ impl ImageRecord {
             recorded: wire.recorded,
             used: wire.used,
             extent: wire.extent,
+            index: wire.index,
             signatures: wire
                 .signatures
                 .iter()
                 .map(WireSignature::parse)
                 .collect::<Option<_>>()?,
         };
+        let is_index = record.descriptor.media_type.is_index() && record.descriptor.size <= MAX_MANIFEST_SIZE as u64;
         // A manifest is there once, however many of its signatures are listed.
-        let blobs: HashMap<_, _> = record.signatures.iter().flat_map(SignatureEntry::blobs).collect();
+        let blobs: HashMap<_, _> = record.blobs().collect();
         let total = blobs.into_values().fold(0, u64::saturating_add);
-        (total <= MAX_VERIFICATION_MEMORY as u64).then_some(record)
+        (total <= MAX_VERIFICATION_MEMORY as u64 && (is_index || !record.index)).then_some(record)
     }
+}
+
+/// The blob of an index itself, and its size.
+pub(super) fn index_blob(descriptor: &Descriptor) -> (BlobKey, u64) {
+    (BlobKey::new(&descriptor.digest), descriptor.size)
 }
 
 impl From<&SignatureEntry> for WireSignature {
@@ -349,6 +369,7 @@ mod tests {
             recorded: Timestamp::from_second(1_800_000_000).unwrap(),
             used: 7,
             extent: Extent::Everything,
+            index: false,
             signatures: vec![SignatureEntry {
                 manifest: descriptor("manifest"),
                 position: 3,
@@ -363,6 +384,21 @@ mod tests {
         let record = record();
         assert_eq!(ImageRecord::decode(record.key(), &record.encode().unwrap()), Ok(record));
         assert_eq!(decode_blob(&encode_blob(b"bytes").unwrap()), Ok(b"bytes".as_slice()));
+    }
+
+    #[test]
+    fn only_an_index_within_the_limits_has_its_bytes_beside_its_signatures() {
+        let mut record = record();
+        record.index = true;
+        let written = record.encode().unwrap();
+        assert_eq!(ImageRecord::decode(record.key(), &written), Err(RecordError::Content));
+        record.descriptor.media_type = MediaType::parse(MediaType::OCI_INDEX).unwrap();
+        let written = record.encode().unwrap();
+        assert_eq!(ImageRecord::decode(record.key(), &written), Ok(record.clone()));
+        assert_eq!(record.blobs().count(), 3);
+        record.descriptor.size = MAX_MANIFEST_SIZE as u64 + 1;
+        let written = record.encode().unwrap();
+        assert_eq!(ImageRecord::decode(record.key(), &written), Err(RecordError::Content));
     }
 
     #[test]
@@ -396,7 +432,7 @@ mod tests {
     fn recognises_another_format_version_and_kind() {
         let key = record().key();
         let mut bytes = record().encode().unwrap();
-        for version in [1, 2] {
+        for version in [1, 2, 3] {
             bytes[0] = version;
             assert_eq!(ImageRecord::decode(key, &bytes), Err(RecordError::Version(version)));
         }

@@ -16,13 +16,12 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use assay_verify::Timestamp;
-use assay_verify::evidence::Signature;
 use tracing::{error, info, warn};
 
 use super::database::{Failure, Found, Image, Opened, close, guarded};
-use super::evidence::{EvidenceOptions, EvidenceState, EvidenceStats, NotStored, Stored};
+use super::evidence::{EvidenceOptions, EvidenceState, EvidenceStats, NotStored, Reading, Stored};
 use super::files::{Claim, Files, remove};
-use super::record::{Extent, ImageKey};
+use super::record::ImageKey;
 
 /// What sled's file may take beside twice the limit: a few dozen of its segments of 512 KiB, of which it always keeps
 /// some.
@@ -91,12 +90,12 @@ impl Store {
         self.claim.thread.load(Ordering::SeqCst) != self.thread
     }
 
-    pub(super) fn load(&mut self, image: &Image) -> Stored {
+    pub(super) fn load(&mut self, image: &Image, reading: Reading) -> Stored {
         let Some(open) = self.opened() else {
             self.misses += 1;
             return Stored::default();
         };
-        match open.load(image) {
+        match open.load(image, reading) {
             Ok(mut found) => {
                 let upkeep = found.upkeep.take();
                 let stored = self.found(image, found);
@@ -114,11 +113,8 @@ impl Store {
     }
 
     fn found(&mut self, image: &Image, found: Found) -> Stored {
-        self.counted(image, found.damaged, !found.signatures.is_empty());
-        Stored {
-            signatures: found.signatures,
-            extent: found.extent,
-        }
+        self.counted(image, found.damaged, !found.stored.is_empty());
+        found.stored
     }
 
     fn counted(&mut self, image: &Image, damaged: u64, hit: bool) {
@@ -137,17 +133,11 @@ impl Store {
         }
     }
 
-    pub(super) fn store(
-        &mut self,
-        image: &Image,
-        signatures: &[Signature],
-        extent: Extent,
-        now: Timestamp,
-    ) -> Result<(), NotStored> {
+    pub(super) fn store(&mut self, image: &Image, evidence: &Stored, now: Timestamp) -> Result<(), NotStored> {
         let (limit, key) = (self.options.limit, image.key());
         let pinned = std::mem::take(&mut self.pinned);
         let outcome = self.write(|open| {
-            open.store(image, signatures, extent, now)?;
+            open.store(image, evidence, now)?;
             open.evict(limit, &pinned, key)
         });
         self.pinned = pinned;
@@ -206,7 +196,7 @@ impl Store {
 
     /// Copies what is alive into a new file when the old one has grown too large. `between` is called again and again
     /// meanwhile and may read.
-    pub(super) fn rebuild_if_due(&mut self, between: impl FnMut(&mut dyn FnMut(&Image) -> Stored)) {
+    pub(super) fn rebuild_if_due(&mut self, between: impl FnMut(&mut dyn FnMut(&Image, Reading) -> Stored)) {
         let State::Open(open) = &mut self.state else { return };
         if open.written < FILE_CHECK_INTERVAL || open.read_only.is_some() {
             return;
@@ -218,20 +208,16 @@ impl Store {
         }
     }
 
-    fn rebuild(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image) -> Stored)) {
+    fn rebuild(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image, Reading) -> Stored)) {
         let State::Open(open) = &mut self.state else { return };
         let before = open.size_on_disk;
         let mut served = Vec::new();
         let mut serve = |open: &mut Opened| {
-            between(&mut |image| {
+            between(&mut |image, reading| {
                 // What damage fails here fails the copy, too, or shows when the copy is read.
-                let mut found = open.load(image).unwrap_or_default();
-                let signatures = std::mem::take(&mut found.signatures);
-                served.push((image.clone(), found.damaged, !signatures.is_empty()));
-                Stored {
-                    signatures,
-                    extent: found.extent,
-                }
+                let found = open.load(image, reading).unwrap_or_default();
+                served.push((image.clone(), found.damaged, !found.stored.is_empty()));
+                found.stored
             });
         };
         let (new, old, path) = (self.files.copy(), self.files.old(), self.files.store());
@@ -475,7 +461,7 @@ mod tests {
 
     use assay_verify::descriptor::{Descriptor, MediaType};
     use assay_verify::digest::Digest;
-    use assay_verify::evidence::{NOTATION_SIGNATURE, SignatureManifest};
+    use assay_verify::evidence::{NOTATION_SIGNATURE, Signature, SignatureManifest};
 
     use super::*;
 
@@ -507,7 +493,7 @@ mod tests {
         }
     }
 
-    fn evidence(number: usize) -> Vec<Signature> {
+    fn evidence(number: usize) -> Stored {
         let envelope = format!("envelope {number}").into_bytes();
         let digest = Digest::sha256(&envelope);
         let size = envelope.len();
@@ -518,13 +504,16 @@ mod tests {
             MediaType::OCI_MANIFEST
         );
         let manifest = SignatureManifest::open(&describe(json.as_bytes()), json.into_bytes().into()).unwrap();
-        vec![Signature::new(manifest.into(), 0, envelope.into()).unwrap()]
+        Stored {
+            signatures: vec![Signature::new(manifest.into(), 0, envelope.into()).unwrap()],
+            ..Stored::default()
+        }
     }
 
     fn fill(store: &mut Store, images: std::ops::Range<usize>) {
         for number in images {
             store
-                .store(&image(number), &evidence(number), Extent::Enough, Timestamp::UNIX_EPOCH)
+                .store(&image(number), &evidence(number), Timestamp::UNIX_EPOCH)
                 .unwrap();
         }
     }
@@ -537,7 +526,7 @@ mod tests {
         let before = store.stats();
         let mut reads = 0;
         store.rebuild(|read| {
-            assert_eq!(read(&image(reads)).signatures, evidence(reads));
+            assert_eq!(read(&image(reads), Reading::Use), evidence(reads));
             reads += 1;
         });
         assert_eq!(reads, 100);
@@ -545,7 +534,7 @@ mod tests {
         assert_eq!((after.images, after.bytes), (before.images, before.bytes));
         assert_eq!((after.hits, after.damaged_records), (100, 0));
         for number in 0..100 {
-            assert_eq!(store.load(&image(number)).signatures, evidence(number));
+            assert_eq!(store.load(&image(number), Reading::Use), evidence(number));
         }
         let names = fs::read_dir(directory.path()).unwrap();
         let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
@@ -561,15 +550,15 @@ mod tests {
         let thread = claim.take();
         let mut store = Store::open(options(directory.path()), claim, thread);
         assert_eq!(store.stats().damaged_stores, 1);
-        assert!(store.load(&image(0)).signatures.is_empty());
+        assert!(store.load(&image(0), Reading::Use).is_empty());
         fill(&mut store, 0..3);
 
         // The stuck one wakes up.
         stuck.failed(Failure::Damaged("whatever it waited for".to_owned()));
-        assert!(stuck.load(&image(0)).signatures.is_empty());
+        assert!(stuck.load(&image(0), Reading::Use).is_empty());
         assert!(stuck.clear().is_err());
         stuck.shut_down();
-        assert_eq!(store.load(&image(0)).signatures, evidence(0));
+        assert_eq!(store.load(&image(0), Reading::Use), evidence(0));
         fill(&mut store, 3..4);
         let (other, _claim) = first_thread(directory.path());
         assert!(other.stats().state.is_degraded(), "the files are still claimed");

@@ -8,7 +8,12 @@ use super::budget::{Budget, Lease, RegistryShare};
 use super::error::FetchError;
 
 /// Memory is paid for in steps of this size while reading; real manifests, envelopes and listings fit in one.
-const STEP: usize = 64 * 1024;
+pub(super) const STEP: usize = 64 * 1024;
+
+/// What reading an answer of at most `limit` bytes takes meanwhile: whole steps.
+pub(super) const fn read_cost(limit: usize) -> usize {
+    limit.div_ceil(STEP) * STEP
+}
 
 /// Who pays for an answer.
 #[derive(Clone, Copy)]

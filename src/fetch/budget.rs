@@ -52,6 +52,7 @@ impl ProcessMemory {
             verification: Arc::new(Semaphore::new(MAX_VERIFICATION_MEMORY)),
             process: Arc::clone(&self.0),
             deadline,
+            _paid: None,
         }
     }
 }
@@ -62,6 +63,8 @@ pub struct Budget {
     verification: Arc<Semaphore>,
     process: Arc<Semaphore>,
     deadline: Instant,
+    /// What a portion was paid with, given back when nobody draws on it any more.
+    _paid: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// What the requests of a search will take, paid for or not yet.
@@ -136,6 +139,20 @@ impl Budget {
     /// Bytes that this verification may still take.
     pub fn available(&self) -> usize {
         self.verification.available_permits()
+    }
+
+    /// A purse of its own for one answer of at most `bytes`, taken from the verification at once: whatever else of the
+    /// verification is read meanwhile, that answer never waits for it.
+    pub(super) fn portion(&self, bytes: usize) -> Result<Self, FetchError> {
+        let permits = u32::try_from(bytes).map_err(|_| FetchError::VerificationMemory)?;
+        let paid = Arc::clone(&self.verification).try_acquire_many_owned(permits);
+        let paid = paid.map_err(|_| FetchError::VerificationMemory)?;
+        Ok(Self {
+            verification: Arc::new(Semaphore::new(bytes)),
+            process: Arc::clone(&self.process),
+            deadline: self.deadline,
+            _paid: Some(Arc::new(paid)),
+        })
     }
 
     /// Pays for `bytes`. Nothing is allocated: whoever reads later reads into what is paid for.
@@ -250,6 +267,26 @@ mod tests {
             Err(FetchError::VerificationMemory)
         ));
         assert!(process.budget(soon()).reserve(&share, 1).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_portion_is_there_whatever_else_the_verification_holds_and_comes_back_with_its_last_holder() {
+        let process = ProcessMemory::default();
+        let (budget, share) = (process.budget(soon()), RegistryShare::default());
+        let portion = budget.portion(1000).unwrap();
+        let rest = budget.reserve(&share, MAX_VERIFICATION_MEMORY - 1000).await.unwrap();
+        assert!(matches!(budget.portion(1), Err(FetchError::VerificationMemory)));
+        let lease = portion.reserve(&share, 1000).await.unwrap();
+        assert!(matches!(
+            portion.reserve(&share, 1).await,
+            Err(FetchError::VerificationMemory)
+        ));
+        assert_eq!(process.available(), MAX_PROCESS_MEMORY - MAX_VERIFICATION_MEMORY);
+        drop((lease, rest));
+        assert_eq!(budget.available(), MAX_VERIFICATION_MEMORY - 1000);
+        drop(portion);
+        assert_eq!(budget.available(), MAX_VERIFICATION_MEMORY);
+        assert_eq!(process.available(), MAX_PROCESS_MEMORY);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
-//! Why something could not be fetched. All of it is inconclusive: none of these says that an image is unsigned.
+//! Why something could not be fetched. None of these says that an image is unsigned, and all of it is inconclusive, but for
+//! an image's own bytes that are proved and no index.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use thiserror::Error;
 
 use assay_verify::code::Code;
 use assay_verify::digest::Digest;
+use assay_verify::index::NotAnIndex;
 use assay_verify::limits::{MAX_OPENED_REFERRERS, MAX_REDIRECTS, MAX_REFERRERS, MAX_REFERRERS_PAGES};
 use assay_verify::manifest::ParseManifestError;
 use assay_verify::untrusted::Untrusted;
@@ -141,6 +143,14 @@ pub enum FetchError {
         /// Why.
         cause: ParseManifestError,
     },
+    /// The image is an index by its descriptor, and its bytes are none whose children are known.
+    #[error("{registry}: {cause}")]
+    Index {
+        /// The registry.
+        registry: Box<str>,
+        /// Why.
+        cause: NotAnIndex,
+    },
     /// More bytes than the limit.
     #[error("the answer of {registry} is larger than {limit} bytes")]
     TooLarge {
@@ -189,6 +199,12 @@ pub enum FetchError {
     /// The process, or the registry's share of it, is full.
     #[error("other verifications hold all the memory")]
     ProcessMemory,
+    /// Nobody was to be asked.
+    #[error("{registry} was not asked")]
+    NotAsked {
+        /// The registry.
+        registry: Box<str>,
+    },
     /// No time is left.
     #[error("{registry} did not answer in time")]
     Deadline {
@@ -218,6 +234,7 @@ impl FetchError {
             | Self::Connect { .. }
             | Self::Interrupted { .. }
             | Self::Silent { .. }
+            | Self::NotAsked { .. }
             | Self::Deadline { .. } => true,
             Self::Status { status, .. } => *status >= 500,
             _ => false,
@@ -236,6 +253,7 @@ impl FetchError {
             | Self::Connect { .. }
             | Self::Interrupted { .. }
             | Self::Silent { .. }
+            | Self::NotAsked { .. }
             | Self::Address { .. }
             | Self::Missing { .. }
             | Self::WrongBytes { .. }
@@ -251,6 +269,7 @@ impl FetchError {
             | Self::Unread { .. }
             | Self::VerificationMemory
             | Self::ProcessMemory => Code::LimitExceeded,
+            Self::Index { cause, .. } => cause.code(),
             Self::Deadline { .. } => Code::Deadline,
         }
     }

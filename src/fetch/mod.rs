@@ -30,8 +30,8 @@ use rustls::RootCertStore;
 
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
+use assay_verify::index::{ImageIndex, NotAnIndex};
 use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES};
-use assay_verify::platform::{NodePlatform, RunnableChildren, RunnableChildrenError};
 use assay_verify::reference::{Reference, Repository, canonical_host};
 
 pub use budget::{Budget, ProcessMemory};
@@ -40,6 +40,7 @@ pub use count::RequestCounts;
 pub use discovery::{Batch, Judged, Place, Search, SkipReason, Skipped, SkippedItem, Sought, Summary};
 pub use error::FetchError;
 
+use budget::Lease;
 use count::{Counters, Purpose};
 use registry::{Answer, Registry, Request};
 use transport::Transport;
@@ -71,6 +72,14 @@ struct Inner {
     registries: Mutex<HashMap<Box<str>, Arc<Registry>>>,
     counters: Arc<Counters>,
     memory: ProcessMemory,
+}
+
+/// An index that was fetched. It holds its share of the memory budget: drop it when it is no longer needed.
+#[derive(Debug)]
+pub struct FetchedIndex {
+    /// The index.
+    pub index: Arc<ImageIndex>,
+    _lease: Lease,
 }
 
 impl fmt::Debug for Client {
@@ -197,34 +206,61 @@ impl Client {
         })
     }
 
-    /// Reads the children of an index that a node could run. The bytes are proved by the index' digest.
+    /// Fetches an index. Its bytes are proved by its digest, and it draws on `budget` from the first moment: beside a search
+    /// that draws on the same, neither waits for the other.
     ///
     /// # Errors
     ///
-    /// When the index cannot be fetched; inside, when its bytes have no such children.
-    pub async fn runnable_children(
+    /// When it cannot be fetched, or is no index whose children are known.
+    pub async fn index(
         &self,
         repository: &Repository,
         index: &Descriptor,
-        node: &NodePlatform,
         budget: &Budget,
-    ) -> Result<Result<RunnableChildren, RunnableChildrenError>, FetchError> {
+    ) -> Result<FetchedIndex, FetchError> {
         let registry = self.registry(repository.host())?;
+        let size = usize::try_from(index.size).unwrap_or(usize::MAX);
+        if size > MAX_MANIFEST_SIZE {
+            return Err(FetchError::TooLarge {
+                registry: registry.name.clone(),
+                limit: MAX_MANIFEST_SIZE,
+            });
+        }
+        let portion = budget.portion(body::read_cost(size))?;
+        let wrong_bytes = || FetchError::WrongBytes {
+            registry: registry.name.clone(),
+            digest: index.digest.clone(),
+        };
         let request = Request {
             purpose: Purpose::Manifest,
             url: registry.url(repository, "manifests", &index.digest.to_string())?,
             repository,
             accept: ACCEPT_IMAGE,
-            limit: MAX_MANIFEST_SIZE,
+            limit: size,
             promise: None,
         };
-        match registry.get(&request, budget).await? {
-            Answer::Found(found) => Ok(RunnableChildren::of(index, &found.body, node)),
-            Answer::Missing => Err(FetchError::Missing {
+        let found = match registry.get(&request, &portion).await {
+            Ok(Answer::Found(found)) => found,
+            Ok(Answer::Missing) => {
+                return Err(FetchError::Missing {
+                    registry: registry.name.clone(),
+                    what: index.digest.to_string().into(),
+                });
+            }
+            Err(FetchError::TooLarge { .. }) => return Err(wrong_bytes()),
+            Err(error) => return Err(error),
+        };
+        let opened = open_index(index, found.body).await.map_err(|cause| match cause {
+            NotAnIndex::WrongBytes(_) => wrong_bytes(),
+            cause => FetchError::Index {
                 registry: registry.name.clone(),
-                what: index.digest.to_string().into(),
-            }),
-        }
+                cause,
+            },
+        })?;
+        Ok(FetchedIndex {
+            index: Arc::new(opened),
+            _lease: found.lease,
+        })
     }
 
     fn registry(&self, host: &str) -> Result<Arc<Registry>, FetchError> {
@@ -275,6 +311,17 @@ impl Client {
         };
         Transport::new(&inner.config, registry, roots, &inner.resolver)
     }
+}
+
+/// Proves an index. A large one is read on a thread for blocking work: it must not hold up others.
+async fn open_index(index: &Descriptor, bytes: Vec<u8>) -> Result<ImageIndex, NotAnIndex> {
+    if bytes.len() <= body::STEP {
+        return ImageIndex::open(index, bytes.into());
+    }
+    let index = index.clone();
+    let opened = tokio::task::spawn_blocking(move || ImageIndex::open(&index, bytes.into())).await;
+    // What makes the reader panic is no index.
+    opened.unwrap_or_else(|_| Err(NotAnIndex::Malformed("reading it failed".into())))
 }
 
 /// Makes the names in a configuration canonical and checks what can be checked without a network.

@@ -21,7 +21,7 @@ use assay_verify::digest::Digest;
 use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REFERRERS, MAX_VERIFICATION_MEMORY};
 use assay_verify::untrusted::Untrusted;
 
-pub use signatures::Found;
+pub use signatures::{Found, THE_LAYOUT};
 use tar_file::scan;
 
 /// The annotation under which a layout names an image.

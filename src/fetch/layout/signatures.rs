@@ -25,11 +25,13 @@ use crate::fetch::FetchError;
 use crate::fetch::discovery::{CosignTag, SkipReason, Skipped, SkippedItem};
 
 /// What stands in the place of a registry's name.
-const THE_LAYOUT: &str = "the layout";
+pub const THE_LAYOUT: &str = "the layout";
 
 /// The signatures of one image in a layout.
 #[derive(Debug, Default)]
 pub struct Found {
+    /// The bytes of the image's own manifest or index, where they are there. Nobody has compared them with a digest.
+    pub image: Option<Arc<[u8]>>,
     /// The signatures. Nothing in them is verified yet.
     pub signatures: Vec<Signature>,
     /// What belongs to the image, or cannot be read, and yields no signature.
@@ -75,6 +77,11 @@ impl Layout {
             }
             outcome => outcome?,
         }
+        walk.found.image = match self.blob(subject, MAX_MANIFEST_SIZE) {
+            Ok(image) => image.map(Into::into),
+            Err(LayoutError::TooLarge { .. }) => None,
+            Err(error) => return Err(error),
+        };
         Ok(walk.found)
     }
 
