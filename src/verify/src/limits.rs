@@ -200,6 +200,12 @@ pub const MAX_HEADER_SIZE: u32 = 64 * 1024;
 /// A question on the wire: two short strings and a descriptor.
 pub const MAX_QUESTION_SIZE: usize = 64 * 1024;
 
+/// The bytes of evidence in one message of an export or import: with what is around them they stay below
+/// [`MAX_QUESTION_SIZE`].
+pub const EVIDENCE_PIECE: usize = 32 * 1024;
+
+const _: () = assert!(2 * EVIDENCE_PIECE <= MAX_QUESTION_SIZE);
+
 /// How long the questions under way have to finish when the daemon stops. A hook gives up at 8 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 
@@ -224,6 +230,25 @@ pub const MAX_REVOCATION_MEMORY: usize = 24 * 1024 * 1024;
 
 /// Revocation data on disk.
 pub const MAX_REVOCATION_DISK: u64 = 256 * 1024 * 1024;
+
+/// A file of a policy repository that is carried in a bundle: what one verification may hold, as the nodes read it.
+pub const MAX_REPOSITORY_FILE_SIZE: usize = MAX_VERIFICATION_MEMORY;
+
+/// All of those files. A repository with a year of hourly timestamps and a few hundred CRLs stays below.
+pub const MAX_REPOSITORY_SIZE: u64 = 256 * 1024 * 1024;
+
+/// The path of such a file: a target's with the folder before it and the hash in it.
+pub const MAX_REPOSITORY_PATH_LENGTH: usize = 1024;
+
+/// A `timestamp.json` whose version is looked at. Real ones are below 1 KiB.
+pub const MAX_TIMESTAMP_FILE_SIZE: usize = 16 * 1024;
+
+/// An OCSP request that is written down. Those that assayd makes are below 200 bytes.
+pub const MAX_OCSP_REQUEST_SIZE: usize = 4 * 1024;
+
+/// A query about revocation in text: its addresses, and its request as base64.
+pub const MAX_QUERY_TEXT_LENGTH: usize =
+    MAX_REVOCATION_URLS * (MAX_REVOCATION_URL_LENGTH + 8) + 2 * MAX_OCSP_REQUEST_SIZE;
 
 /// How long one OCSP responder may take. notation waits as long.
 pub const OCSP_TIMEOUT: Duration = Duration::from_secs(2);
