@@ -9,15 +9,20 @@
 mod advice;
 pub mod answers;
 pub mod blob;
+pub mod bundle;
+mod children;
 mod evaluate;
 pub mod events;
+mod export;
+mod gathering;
 mod pipeline;
 mod question;
 pub mod respondents;
 mod tree;
 mod verdict;
 
-pub use evaluate::{Explanation, offline};
+pub use evaluate::{Explanation, offline, offline_with};
+pub use export::Exported;
 pub use pipeline::{Admission, CacheState, Clock, Decision, Statistics};
 pub use question::{Hook, Question, QuestionError};
 pub use tree::{Tree, TreeEntry, describe};

@@ -27,11 +27,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use reqwest::dns::Resolve;
 use rustls::RootCertStore;
+use tokio::sync::OwnedSemaphorePermit;
 
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::index::{ImageIndex, NotAnIndex};
-use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES};
+use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES, MEMORY_WAIT};
 use assay_verify::reference::{Reference, Repository, canonical_host};
 
 pub use budget::{Budget, ProcessMemory};
@@ -74,12 +75,28 @@ struct Inner {
     memory: ProcessMemory,
 }
 
+/// A manifest or index that was fetched. It holds its share of the memory budget: drop it when it is no longer needed.
+#[derive(Debug)]
+pub struct FetchedManifest {
+    /// What it is.
+    pub descriptor: Descriptor,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    _lease: Lease,
+}
+
 /// An index that was fetched. It holds its share of the memory budget: drop it when it is no longer needed.
 #[derive(Debug)]
 pub struct FetchedIndex {
     /// The index.
     pub index: Arc<ImageIndex>,
     _lease: Lease,
+}
+
+/// Memory for bytes that came another way than from a registry.
+#[derive(Debug)]
+pub struct Held {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl fmt::Debug for Client {
@@ -137,6 +154,17 @@ impl Client {
         self.0.memory.budget(deadline)
     }
 
+    /// Pays for bytes that come another way than from a registry, from the memory that all verifications share.
+    ///
+    /// # Errors
+    ///
+    /// When others hold it for longer than is waited.
+    pub async fn pay(&self, bytes: usize) -> Result<Held, FetchError> {
+        let give_up = tokio::time::Instant::now() + MEMORY_WAIT;
+        let _permit = self.0.memory.reserve(bytes, give_up).await?;
+        Ok(Held { _permit })
+    }
+
     /// How many requests were sent so far.
     pub fn requests(&self) -> RequestCounts {
         self.0.counters.read()
@@ -162,6 +190,15 @@ impl Client {
     ///
     /// When the registry has no such image, or it cannot be fetched.
     pub async fn resolve(&self, reference: &Reference, budget: &Budget) -> Result<Descriptor, FetchError> {
+        Ok(self.fetch(reference, budget).await?.descriptor)
+    }
+
+    /// The manifest or index that a reference names now. A digest in it proves the bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the registry has no such image, or it cannot be fetched.
+    pub async fn fetch(&self, reference: &Reference, budget: &Budget) -> Result<FetchedManifest, FetchError> {
         let registry = self.registry(reference.repository.host())?;
         let what = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -199,10 +236,14 @@ impl Client {
                 content_type: content_type.into(),
             }
         })?;
-        Ok(Descriptor {
-            media_type,
-            digest,
-            size: found.body.len() as u64,
+        Ok(FetchedManifest {
+            descriptor: Descriptor {
+                media_type,
+                digest,
+                size: found.body.len() as u64,
+            },
+            bytes: found.body,
+            _lease: found.lease,
         })
     }
 
