@@ -72,17 +72,18 @@ fn run() -> Result<usize> {
     let mut survivors = 0;
     for mutation in &list.mutation {
         let started = Instant::now();
-        // One that cannot be tried is no reason to leave the others out.
-        let (word, cause) = match try_one(&tree, mutation) {
-            Ok(true) => ("noticed", None),
-            Ok(false) => ("NOT NOTICED", None),
-            Err(error) => ("NOT TRIED", Some(error)),
+        let tried = try_one(&tree, mutation);
+        let word = match tried {
+            Ok(true) => "noticed",
+            Ok(false) => "NOT NOTICED",
+            Err(_) => "NOT TRIED",
         };
         println!("{word:<12} {:>4} s  {}", started.elapsed().as_secs(), mutation.name);
-        if let Some(cause) = cause {
+        survivors += usize::from(!matches!(tried, Ok(true)));
+        // One that cannot be tried is no reason to leave the others out.
+        if let Err(cause) = tried {
             println!("{cause:#}");
         }
-        survivors += usize::from(word != "noticed");
     }
     println!(
         "{} mutations, {} noticed",

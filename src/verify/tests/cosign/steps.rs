@@ -629,6 +629,7 @@ fn one_body_under_two_positions_is_one_entry() {
     // The promise is of another position, too: that it does not hold would refuse the entry for another reason.
     let rejected = judge(&material, &keyless.authority()).expect_err("it is refused");
     assert_eq!(rejected.failure, Failure::DuplicateEntry(position));
+    refused(Err(rejected), Step::TransparencyLog, Code::LogEntryInvalid);
 }
 
 #[test]
