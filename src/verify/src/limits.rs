@@ -200,6 +200,12 @@ pub const MAX_HEADER_SIZE: u32 = 64 * 1024;
 /// A question on the wire: two short strings and a descriptor.
 pub const MAX_QUESTION_SIZE: usize = 64 * 1024;
 
+/// The bytes of evidence in one message of an export or import: with what is around them they stay below
+/// [`MAX_QUESTION_SIZE`].
+pub const EVIDENCE_PIECE: usize = 32 * 1024;
+
+const _: () = assert!(2 * EVIDENCE_PIECE <= MAX_QUESTION_SIZE);
+
 /// How long the questions under way have to finish when the daemon stops. A hook gives up at 8 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 
@@ -299,6 +305,19 @@ pub const MAX_NOT_MODIFIED: u32 = 10;
 
 /// The longest wait between polls that fail, unless the interval is longer. What a fleet waits for after an outage.
 pub const MAX_POLL_BACKOFF: Duration = Duration::from_secs(300);
+
+/// All files of a policy repository that are carried in a bundle. One with a year of hourly timestamps and a few hundred CRLs stays below.
+pub const MAX_REPOSITORY_SIZE: u64 = 256 * 1024 * 1024;
+
+/// The path of such a file: a target's with the folder before it and the hash in it.
+pub const MAX_REPOSITORY_PATH_LENGTH: usize = 1024;
+
+/// An OCSP request that is written down. Those that assayd makes are below 200 bytes.
+pub const MAX_OCSP_REQUEST_SIZE: usize = 4 * 1024;
+
+/// A query about revocation in text: its addresses, and its request as base64.
+pub const MAX_QUERY_TEXT_LENGTH: usize =
+    MAX_REVOCATION_URLS * (MAX_REVOCATION_URL_LENGTH + 8) + 2 * MAX_OCSP_REQUEST_SIZE;
 
 /// How long one OCSP responder may take. notation waits as long.
 pub const OCSP_TIMEOUT: Duration = Duration::from_secs(2);

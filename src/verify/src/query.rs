@@ -10,12 +10,18 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::code::Code;
 use crate::digest::hex;
-use crate::limits::{MAX_PLUGIN_NAME_LENGTH, MAX_REVOCATION_URL_LENGTH};
+use crate::limits::{
+    MAX_OCSP_REQUEST_SIZE, MAX_PLUGIN_NAME_LENGTH, MAX_QUERY_TEXT_LENGTH, MAX_REVOCATION_URL_LENGTH,
+    MAX_REVOCATION_URLS,
+};
 use crate::untrusted::Untrusted;
 
 /// Something to ask.
@@ -73,6 +79,96 @@ impl Query {
             }
         }
         QueryId(hash.finalize().into())
+    }
+}
+
+/// Why text is no query about revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ParseQueryError {
+    /// Longer than the limit.
+    #[error("the query has {0} bytes, more than {MAX_QUERY_TEXT_LENGTH}")]
+    TooLong(usize),
+    /// Not the JSON of a query, or of neither kind.
+    #[error("the query is malformed: {0}")]
+    Malformed(Untrusted),
+    /// An address is none.
+    #[error(transparent)]
+    Address(#[from] ParseRevocationUrlError),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    kind: WireKind,
+    addresses: Vec<String>,
+    /// The OCSP request in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WireKind {
+    Crl,
+    Ocsp,
+}
+
+impl Query {
+    /// A query about revocation as JSON, so that it can stand beside its answer; none for a question to a plugin, whose
+    /// word nobody signs.
+    pub fn to_json(&self) -> Option<String> {
+        let text = |url: &RevocationUrl| url.as_str().to_owned();
+        let wire = match self {
+            Self::Crl(url) => Wire {
+                kind: WireKind::Crl,
+                addresses: vec![text(url)],
+                request: None,
+            },
+            Self::Ocsp { responders, request } => Wire {
+                kind: WireKind::Ocsp,
+                addresses: responders.iter().map(text).collect(),
+                request: Some(STANDARD.encode(request)),
+            },
+            Self::PluginMetadata(_) | Self::PluginVerdict { .. } => return None,
+        };
+        serde_json::to_string(&wire).ok()
+    }
+
+    /// Reads it back. It names an answer, and is never asked.
+    ///
+    /// # Errors
+    ///
+    /// When it is longer than any, malformed, or names what is no address of revocation data.
+    pub fn from_json(text: &str) -> Result<Self, ParseQueryError> {
+        if text.len() > MAX_QUERY_TEXT_LENGTH {
+            return Err(ParseQueryError::TooLong(text.len()));
+        }
+        let malformed = |cause: &str| ParseQueryError::Malformed(cause.into());
+        let wire: Wire = serde_json::from_str(text).map_err(|error| malformed(&error.to_string()))?;
+        if wire.addresses.len() > MAX_REVOCATION_URLS {
+            return Err(malformed("it has too many addresses"));
+        }
+        let addresses = wire.addresses.iter().map(|address| address.parse());
+        let mut addresses: Vec<RevocationUrl> = addresses.collect::<Result<_, _>>()?;
+        match (wire.kind, wire.request) {
+            (WireKind::Crl, None) => match (addresses.pop(), addresses.is_empty()) {
+                (Some(address), true) => Ok(Self::Crl(address)),
+                _ => Err(malformed("a CRL has one address")),
+            },
+            (WireKind::Ocsp, Some(request)) if !addresses.is_empty() => {
+                let request = STANDARD
+                    .decode(request)
+                    .map_err(|error| malformed(&error.to_string()))?;
+                if request.is_empty() || request.len() > MAX_OCSP_REQUEST_SIZE {
+                    return Err(malformed("its request is empty or too large"));
+                }
+                Ok(Self::Ocsp {
+                    responders: addresses,
+                    request: request.into(),
+                })
+            }
+            _ => Err(malformed("kind, addresses and request do not fit")),
+        }
     }
 }
 
@@ -306,6 +402,48 @@ mod tests {
             assert_eq!(text.parse::<PluginName>().is_ok(), good, "{text}");
         }
         assert!("a".repeat(MAX_PLUGIN_NAME_LENGTH + 1).parse::<PluginName>().is_err());
+    }
+
+    #[test]
+    fn a_query_about_revocation_reads_back_from_its_text() {
+        let url = |text: &str| text.parse::<RevocationUrl>().unwrap();
+        let queries = [
+            Query::Crl(url("http://crl.example/a.crl")),
+            Query::Ocsp {
+                responders: vec![url("http://a.example"), url("http://b.example/\"x")],
+                request: b"\x30\x00".as_slice().into(),
+            },
+        ];
+        for query in queries {
+            let text = query.to_json().unwrap();
+            assert_eq!(Query::from_json(&text), Ok(query), "{text}");
+        }
+        assert_eq!(Query::PluginMetadata("p".parse().unwrap()).to_json(), None);
+    }
+
+    #[test]
+    fn refuses_what_is_no_query_about_revocation() {
+        let many = [r#""http://a""#; MAX_REVOCATION_URLS + 1].join(",");
+        for text in [
+            "",
+            "{}",
+            r#"{"kind":"crl","addresses":[]}"#,
+            r#"{"kind":"crl","addresses":["http://a","http://b"]}"#,
+            r#"{"kind":"crl","addresses":["https://a"]}"#,
+            r#"{"kind":"crl","addresses":["http://a"],"request":"MAA="}"#,
+            r#"{"kind":"crl","addresses":["http://a"],"x":1}"#,
+            r#"{"kind":"crl","kind":"crl","addresses":["http://a"]}"#,
+            r#"{"kind":"ocsp","addresses":["http://a"]}"#,
+            r#"{"kind":"ocsp","addresses":[],"request":"MAA="}"#,
+            r#"{"kind":"ocsp","addresses":["http://a"],"request":""}"#,
+            r#"{"kind":"ocsp","addresses":["http://a"],"request":"?"}"#,
+            r#"{"kind":"plugin","addresses":["http://a"]}"#,
+            &format!(r#"{{"kind":"ocsp","addresses":[{many}],"request":"MAA="}}"#),
+        ] {
+            assert!(Query::from_json(text).is_err(), "{text}");
+        }
+        let long = " ".repeat(MAX_QUERY_TEXT_LENGTH + 1);
+        assert_eq!(Query::from_json(&long), Err(ParseQueryError::TooLong(long.len())));
     }
 
     #[test]

@@ -21,7 +21,7 @@ macro_rules! targets {
 
 targets! {
     bundle cel certificate checkpoint cose crl deny_list descriptor digest distinguished_name dsse exception fulcio
-    identities index jws
-    log_entry manifest ocsp pattern platform plugin_metadata plugin_verdict policy reference simple_signing
+    identities index jws log_entry manifest ocsp pattern platform plugin_metadata plugin_verdict policy query reference
+    simple_signing
     statement timestamp trust_policy trust_store trusted_root untrusted
 }

@@ -25,6 +25,7 @@ pub mod platform;
 pub mod plugin_metadata;
 pub mod plugin_verdict;
 pub mod policy;
+pub mod query;
 pub mod reference;
 pub mod simple_signing;
 pub mod statement;
@@ -62,6 +63,7 @@ pub const ALL: &[&Target] = &[
     &plugin_metadata::TARGET,
     &plugin_verdict::TARGET,
     &policy::TARGET,
+    &query::TARGET,
     &reference::TARGET,
     &simple_signing::TARGET,
     &statement::TARGET,
