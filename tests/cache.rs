@@ -17,7 +17,7 @@ use assay_verify::evidence::{DSSE_ENVELOPE, NOTATION_SIGNATURE, SIMPLE_SIGNING, 
 use assay_verify::index::ImageIndex;
 use assay_verify::limits::{MAX_ATTESTATION_SIZE, MAX_SIGNATURES_MANIFEST_SIZE};
 use assay_verify::reference::Repository;
-use assayd::cache::evidence::{EvidenceOptions, EvidenceState, EvidenceStore, Extent, ImageKey, Stored};
+use assayd::cache::evidence::{EvidenceOptions, EvidenceState, EvidenceStore, Extent, ImageKey, Page, Stored};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::json;
 
@@ -604,6 +604,90 @@ async fn eviction_keeps_the_bound_and_the_pinned() {
     assert_eq!(check(&store, 0..10).await, 10);
     let again = store.stats();
     assert_eq!((again.images, again.bytes), (stats.images, stats.bytes));
+}
+
+#[tokio::test]
+async fn what_was_imported_makes_room_for_nothing_that_is_gathered() {
+    let directory = tempfile::tempdir().unwrap();
+    let limit = 64 * 1024;
+    let small = EvidenceOptions {
+        limit,
+        ..options(directory.path())
+    };
+    let store = open_with(small.clone());
+    let imported = |number: usize| Stored {
+        imported: true,
+        ..of(&evidence(number))
+    };
+    fill(&store, 100..103).await;
+    for number in 0..3 {
+        store
+            .store(&repository(), &image(number), imported(number), now())
+            .await
+            .unwrap();
+    }
+    // Pinned is only second to it, and newer evidence in its place stays imported.
+    store
+        .pin(HashSet::from([ImageKey::new(&repository(), &image(100))]))
+        .await;
+    store
+        .store(&repository(), &image(0), of(&later_evidence(0)), now())
+        .await
+        .unwrap();
+    assert!(store.load(&repository(), &image(0)).await.imported);
+    fill(&store, 200..300).await;
+    assert!(store.stats().bytes <= limit && store.stats().evicted > 0);
+    assert_eq!(store.load(&repository(), &image(0)).await.signatures, later_evidence(0));
+    assert_eq!(check(&store, 1..3).await, 2);
+    assert_eq!((store.stats().imported, check(&store, 100..101).await), (3, 1));
+
+    // Full of it, it takes no more, and says so; evidence that is gathered is not kept then.
+    let mut number = 3;
+    let refused = loop {
+        let (repository, image) = (repository(), image(number));
+        match store.store(&repository, &image, imported(number), now()).await {
+            Ok(()) => number += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(refused.to_string().contains("full of imported evidence"), "{refused}");
+    assert_eq!(store.stats().imported, number as u64);
+    fill(&store, 400..420).await;
+    assert_eq!(store.stats().imported, number as u64);
+    assert_eq!(check(&store, 1..number).await, number - 1);
+    assert!(store.stats().bytes <= limit);
+
+    store.shut_down().await;
+    let store = open_with(small);
+    assert_eq!(check(&store, 1..number).await, number - 1);
+    assert_eq!(store.stats().imported, number as u64);
+}
+
+#[tokio::test]
+async fn lists_every_image_once_a_part_at_a_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    assert_eq!(store.list(None).await.unwrap(), Page::default());
+    fill(&store, 0..250).await;
+    let (mut found, mut after, mut parts) = (HashSet::new(), None, 0);
+    loop {
+        let page = store.list(after).await.unwrap();
+        parts += 1;
+        for listed in page.images {
+            assert_eq!((listed.recorded, listed.imported), (now(), false));
+            assert!(found.insert(ImageKey::new(&listed.repository, &listed.descriptor)));
+        }
+        // What goes meanwhile is missed, and nothing else.
+        store.remove(&repository(), &image(parts)).await.unwrap();
+        match page.next {
+            Some(last) => after = Some(last),
+            None => break,
+        }
+    }
+    assert_eq!(parts, 3);
+    assert!((247..=250).contains(&found.len()), "{}", found.len());
+    store.shut_down().await;
+    assert!(store.list(None).await.is_err());
 }
 
 #[tokio::test]

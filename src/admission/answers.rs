@@ -196,6 +196,34 @@ impl RevocationAnswers {
         })
     }
 
+    /// The same beside an answer that somebody brought. It counts as what the world says now, unless it has lapsed: then it is
+    /// nobody's word, and what is kept may have grace.
+    pub(super) async fn recall_beside(&self, query: &Query, brought: Option<Arc<[u8]>>, now: Timestamp) -> Answered {
+        let mut answered = self.recall(query, now).await;
+        let Some(bytes) = brought else {
+            return answered;
+        };
+        match validity_of(query, &bytes).await {
+            Some(validity) if is_current(&validity, now) => Answered {
+                kept: answered.now.ok().or(answered.kept).filter(|kept| *kept != bytes),
+                now: Ok(bytes),
+            },
+            brought => {
+                if let (Err(unanswered), Some(lapse)) =
+                    (&mut answered.now, brought.and_then(|validity| validity.next_update))
+                {
+                    unanswered.reason = format!("what was brought has lapsed at {lapse}").into();
+                }
+                answered
+            }
+        }
+    }
+
+    /// The memory that answers are paid from, for who brings some.
+    pub fn memory(&self) -> &AnswerMemory {
+        &self.0.world.memory
+    }
+
     async fn answer_one(&self, query: &Query, now: Timestamp) -> Answered {
         let unanswered = |code, reason: &str| Unanswered {
             code,

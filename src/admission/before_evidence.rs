@@ -9,7 +9,7 @@
 
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
-use assay_verify::policy::{self, DenyReason, Mode, Rule, Unmatched};
+use assay_verify::policy::{self, DenyReason, Exception, Mode, Rule, Unmatched};
 
 use super::question::Question;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
@@ -43,6 +43,27 @@ pub(super) fn decide<'a>(
     question: &Question,
     now: Timestamp,
 ) -> BeforeEvidence<'a> {
+    let exception = snapshot.exception(&question.repository, &question.descriptor.digest, now);
+    decide_under(snapshot, standing, question, now, exception)
+}
+
+/// The same, as if no exception were active: evidence that is carried has to be of use when the exception has ended.
+pub(super) fn decide_without_exceptions<'a>(
+    snapshot: &'a TrustSnapshot,
+    standing: Standing,
+    question: &Question,
+    now: Timestamp,
+) -> BeforeEvidence<'a> {
+    decide_under(snapshot, standing, question, now, None)
+}
+
+fn decide_under<'a>(
+    snapshot: &'a TrustSnapshot,
+    standing: Standing,
+    question: &Question,
+    now: Timestamp,
+    exception: Option<&Exception>,
+) -> BeforeEvidence<'a> {
     let (repository, digest) = (&question.repository, &question.descriptor.digest);
     let decided = |rule: Option<&Rule>, outcome| BeforeEvidence::Decided(verdict(snapshot, rule, outcome));
     if let Some(entry) = snapshot.denials.image(digest) {
@@ -73,7 +94,7 @@ pub(super) fn decide<'a>(
         );
         return decided(rule, Denial::new(Code::ClockUnsynchronised, reason).under(mode));
     }
-    if let Some(exception) = snapshot.exception(repository, digest, now) {
+    if let Some(exception) = exception {
         return decided(rule, Outcome::Admit(Ground::Exception(exception.to_string().into())));
     }
     let sources = match standing {

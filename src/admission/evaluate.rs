@@ -7,21 +7,19 @@ use std::time::Duration;
 use assay_verify::Timestamp;
 use assay_verify::circumstances::Circumstances;
 use assay_verify::code::Code;
-use assay_verify::descriptor::Descriptor;
 use assay_verify::evidence::{Signature, SignatureFormat};
-use assay_verify::index::ImageIndex;
 use assay_verify::judge::{
     self, AttestationAsked, AuthorityReport, AuthorityTerms, Findings, Judgement, Permit, Progress, Rejection,
     Requirement, Subject,
 };
 use assay_verify::limits::{
-    CONFIRMATION_DEADLINE, DENIAL_LIFETIME, GATHER_DEADLINE, GRACE_VERDICT_LIFETIME, MAX_QUERIES, MAX_SIGNATURES,
-    MAX_VERDICT_LIFETIME,
+    CONFIRMATION_DEADLINE, DENIAL_LIFETIME, GATHER_DEADLINE, GRACE_VERDICT_LIFETIME, MAX_QUERIES, MAX_QUERY_ROUNDS,
+    MAX_SIGNATURES, MAX_VERDICT_LIFETIME,
 };
 use assay_verify::notation::steps;
 use assay_verify::platform::NodePlatform;
 use assay_verify::policy::{self, Conditions, Effect, Rule};
-use assay_verify::query::{Answers, Query};
+use assay_verify::query::{Answered, Answers, Proven, Query};
 use assay_verify::reference::Repository;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -30,11 +28,15 @@ use tracing::{debug, warn};
 
 use super::advice::advice;
 use super::before_evidence::{self, BeforeEvidence, Sources};
+use super::bundle::Bundle;
+use super::children::{Children, undecided};
+pub(super) use super::gathering::Waiting;
+use super::gathering::{Seeking, Source, fetch_index, too_many};
 use super::pipeline::{CacheState, Inner};
 use super::question::Question;
 use super::respondents::{Reach, Respondents};
 use super::verdict::{Denial, Ground, Outcome, Verdict};
-use crate::cache::evidence::{Extent, Stored};
+use crate::cache::evidence::{Extent, NotStored, Stored};
 use crate::cache::verdicts::Interval;
 use crate::fetch::layout::{Found, THE_LAYOUT};
 use crate::fetch::{FetchError, Judged, Place, Skipped, Sought, Summary};
@@ -71,6 +73,8 @@ pub(super) struct Evaluation {
     pub(super) explanation: Explanation,
     pub(super) cache: CacheState,
     pub(super) interval: Interval,
+    /// Why what an admit rests on is not kept.
+    pub(super) not_stored: Option<NotStored>,
 }
 
 impl Evaluation {
@@ -119,14 +123,40 @@ async fn online(
     now: Timestamp,
     waiting: Waiting,
 ) -> Evaluation {
-    let recalled = Recalled::new(world, snapshot, rule, question, now, Reach::World).await;
-    if let Some(gathered) = recalled.of_platforms(world, snapshot, rule, question).await {
+    from(world, snapshot, rule, question, now, Source::Registries(waiting)).await
+}
+
+/// Judges an image by what somebody brings and what is stored, and stores what an admit rests on.
+pub(super) async fn brought(
+    world: &Inner,
+    snapshot: &Arc<TrustSnapshot>,
+    rule: &Rule,
+    question: &Question,
+    now: Timestamp,
+    bundle: &dyn Bundle,
+) -> Evaluation {
+    from(world, snapshot, rule, question, now, Source::Bundle(bundle)).await
+}
+
+async fn from(
+    world: &Inner,
+    snapshot: &Arc<TrustSnapshot>,
+    rule: &Rule,
+    question: &Question,
+    now: Timestamp,
+    source: Source<'_>,
+) -> Evaluation {
+    let recalled = Recalled::new(world, snapshot, rule, question, now, source.reach()).await;
+    // What is brought is stored for each child, whether it was stored before or not.
+    if !source.is_bundle()
+        && let Some(gathered) = recalled.of_platforms(world, snapshot, rule, question).await
+    {
         return conclude(snapshot, rule, gathered, now);
     }
-    let gathered = gather(world, question, waiting, recalled).await;
+    let gathered = gather(world, question, source, recalled).await;
     let indexed = rule.accepts_platform_signatures() && question.descriptor.media_type.is_index();
     if indexed && has_nothing(&gathered) {
-        return platforms(world, snapshot, rule, question, now, waiting, gathered).await;
+        return platforms(world, snapshot, rule, question, now, source, gathered).await;
     }
     conclude(snapshot, rule, gathered, now)
 }
@@ -164,12 +194,12 @@ impl<'w> Recalled<'w> {
         rule: &Rule,
         question: &Question,
         now: Timestamp,
-        reach: Reach,
+        reach: Reach<'w>,
     ) -> Self {
         let (repository, descriptor) = (&question.repository, &question.descriptor);
         let stored = match reach {
             Reach::World => world.evidence.load(repository, descriptor).await,
-            Reach::Kept => world.evidence.peek(repository, descriptor).await,
+            Reach::Kept | Reach::Bundle(_) => world.evidence.peek(repository, descriptor).await,
         };
         let arguments = Arguments::new(snapshot, rule, question, now);
         let mut judging = Judging::new(&world.respondents, reach, arguments);
@@ -227,18 +257,20 @@ impl<'w> Recalled<'w> {
         let permit = Permit::of_every_child(&runnable, &permits)?;
         let children = Children::Known(Arc::clone(index));
         Some(Gathered {
-            judgement: children.bound_to(Judgement::Admit(Box::new(permit))),
+            judgement: children.bound_to(Judgement::Admit(Box::new(permit)), &snapshot.denials),
             summary: None,
             cache: CacheState::Evidence,
             unconfirmed: None,
             children,
             extent: self.stored.extent,
+            not_stored: None,
         })
     }
 
     /// What it comes to when nothing else is asked for.
     async fn alone(self, question: &Question) -> Gathered {
         let children = self.children(question);
+        let snapshot = Arc::clone(&self.judging.arguments.snapshot);
         let not_asked = not_asked_for(question);
         let newest_decides = self.judging.wants_everything();
         let was_newest = !newest_decides || self.stored.extent == Extent::Everything;
@@ -251,7 +283,7 @@ impl<'w> Recalled<'w> {
             }),
             judgement => judgement,
         };
-        let judgement = children.bound_to(judgement);
+        let judgement = children.bound_to(judgement, &snapshot.denials);
         Gathered {
             unconfirmed: Some(not_asked).filter(|_| newest_decides && matches!(judgement, Judgement::Admit(_))),
             judgement,
@@ -259,6 +291,7 @@ impl<'w> Recalled<'w> {
             cache: CacheState::Evidence,
             children,
             extent: self.stored.extent,
+            not_stored: None,
         }
     }
 }
@@ -303,49 +336,8 @@ struct Gathered {
     unconfirmed: Option<FetchError>,
     children: Children,
     extent: Extent,
-}
-
-/// What is known of the children of what is judged. A deny-list may name any of them, so without them an index is not
-/// admitted; containerd could not pull it either.
-enum Children {
-    /// There are none: it is no index.
-    None,
-    Known(Arc<ImageIndex>),
-    /// The index could not be had, for this reason.
-    Unknown(FetchError),
-}
-
-impl Children {
-    /// What a judgement is worth with these children.
-    fn bound_to(&self, judgement: Judgement) -> Judgement {
-        match (judgement, self) {
-            (Judgement::Admit(mut permit), Self::Known(index)) => match permit.rest_on_children(index) {
-                true => Judgement::Admit(permit),
-                false => {
-                    let reason = "the children are those of another index".to_owned();
-                    rejected(permit, Code::Internal, reason)
-                }
-            },
-            (Judgement::Admit(permit), Self::Unknown(error)) => undecided(permit, error),
-            (judgement, _) => judgement,
-        }
-    }
-
-    fn index(&self) -> Option<&Arc<ImageIndex>> {
-        match self {
-            Self::Known(index) => Some(index),
-            Self::None | Self::Unknown(_) => None,
-        }
-    }
-}
-
-/// Who waits for a judgement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waiting {
-    /// An asker, with a deadline of his own.
-    Asker,
-    /// Nobody: a verdict that still holds is looked at again.
-    Nobody,
+    /// Why what it rests on is not kept.
+    not_stored: Option<NotStored>,
 }
 
 /// Judges an index by the signatures on its children, because the index itself has none that suffices: every child that
@@ -356,7 +348,7 @@ async fn platforms(
     rule: &Rule,
     question: &Question,
     now: Timestamp,
-    waiting: Waiting,
+    source: Source<'_>,
     mut index: Gathered,
 ) -> Evaluation {
     let listed = match &index.children {
@@ -390,6 +382,7 @@ async fn platforms(
                 explanation: Explanation::without_evidence(verdict),
                 cache: CacheState::Gathered,
                 interval: denial_interval(now),
+                not_stored: None,
             };
             return denied.explained(|reason| {
                 format!(
@@ -398,12 +391,13 @@ async fn platforms(
                 )
             });
         }
-        let recalled = Recalled::new(world, snapshot, rule, &question, now, Reach::World).await;
-        let gathered = gather(world, &question, waiting, recalled).await;
+        let recalled = Recalled::new(world, snapshot, rule, &question, now, source.reach()).await;
+        let gathered = gather(world, &question, source, recalled).await;
         match gathered.judgement {
             Judgement::Admit(permit) => {
                 permits.push(*permit);
                 unconfirmed = unconfirmed.or(gathered.unconfirmed);
+                index.not_stored = index.not_stored.or(gathered.not_stored);
             }
             _ => {
                 return conclude(snapshot, rule, gathered, now)
@@ -412,11 +406,12 @@ async fn platforms(
         }
     }
     if let Some(permit) = Permit::of_every_child(&children, &permits) {
-        index.judgement = index.children.bound_to(Judgement::Admit(Box::new(permit)));
+        let judgement = Judgement::Admit(Box::new(permit));
+        index.judgement = index.children.bound_to(judgement, &snapshot.denials);
         index.summary = None;
         if unconfirmed.is_none() {
             // The index itself has nothing; each child's evidence is stored as the child's.
-            index.keep(world, question, Vec::new(), now).await;
+            index.keep(world, question, Vec::new(), source, now).await;
         }
         index.unconfirmed = unconfirmed;
     }
@@ -427,8 +422,8 @@ fn this_node() -> NodePlatform {
     NodePlatform::new(std::env::consts::OS, std::env::consts::ARCH)
 }
 
-/// Finds what there is about an image: by what is stored, then by what the registry has.
-async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: Recalled<'_>) -> Gathered {
+/// Finds what there is about an image: by what is stored, then by what the registry has, or somebody brings.
+async fn gather(world: &Inner, question: &Question, source: Source<'_>, recalled: Recalled<'_>) -> Gathered {
     // Stored evidence that still admits needs no request to a registry: it is judged from its bytes, so it proves itself
     // again. With nothing stored this is the judgement without evidence, which only a rule that accepts the unverified
     // passes.
@@ -438,6 +433,7 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
         suffices: stored_suffices,
     } = recalled;
     let now = judging.arguments.now;
+    let snapshot = Arc::clone(&judging.arguments.snapshot);
     let mut kept = stored.signatures;
     let wants_everything = judging.wants_everything();
     let is_index = question.descriptor.media_type.is_index();
@@ -445,14 +441,20 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
     let needs_index = is_index && stored.index.is_none();
     if !needs_search && !needs_index {
         let children = stored.index.map_or(Children::None, Children::Known);
-        return Gathered {
-            judgement: children.bound_to(judging.conclude().await),
+        let mut gathered = Gathered {
+            judgement: children.bound_to(judging.conclude().await, &snapshot.denials),
             summary: None,
             cache: CacheState::Evidence,
             unconfirmed: None,
             children,
             extent: stored.extent,
+            not_stored: None,
         };
+        if source.is_bundle() {
+            // From now on it counts as brought.
+            gathered.keep(world, question, kept, source, now).await;
+        }
+        return gathered;
     }
     // Where the newest decides, only what was the newest when it was stored may stand in for what a registry does not say.
     let stands_in = stored_suffices && stored.extent == Extent::Everything;
@@ -460,9 +462,9 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
     let denied = !stored_suffices && !kept.is_empty() && judging.denied_by_list();
     kept.retain(|signature| judging.rests_on(signature));
 
-    let patience = match waiting {
-        Waiting::Asker if stands_in || denied => CONFIRMATION_DEADLINE,
-        Waiting::Asker | Waiting::Nobody => GATHER_DEADLINE,
+    let patience = match source {
+        Source::Registries(Waiting::Asker) if stands_in || denied => CONFIRMATION_DEADLINE,
+        Source::Registries(_) | Source::Bundle(_) => GATHER_DEADLINE,
     };
     let budget = world.registries.budget(tokio::time::Instant::now() + patience);
     // Beside the search, not after it: it costs a request and no round trip.
@@ -470,15 +472,7 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
         match stored.index {
             Some(index) => (Children::Known(index), None),
             None if !is_index => (Children::None, None),
-            None => {
-                let fetching = world
-                    .registries
-                    .index(&question.repository, &question.descriptor, &budget);
-                match fetching.await {
-                    Ok(fetched) => (Children::Known(Arc::clone(&fetched.index)), Some(fetched)),
-                    Err(error) => (Children::Unknown(error), None),
-                }
-            }
+            None => fetch_index(world, question, source, &budget).await,
         }
     };
     let searching = async {
@@ -486,20 +480,15 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
             true => judging.arguments.places(),
             false => Vec::new(),
         };
-        let mut search = world.registries.search(places, &question.descriptor, budget.clone());
+        let mut search = Seeking::begin(world, question, source, places, &budget);
         if wants_everything {
             search.demand_the_newest();
         }
         while let Some(batch) = search.next_batch(&judging.judged).await {
-            let enough = judging.add(batch.signatures.clone(), Seen::Now).await;
+            let enough = judging.add(batch.signatures().to_vec(), Seen::Now).await;
             // What satisfied nothing is dropped with its batch, and its share of the memory goes back.
-            kept.extend(
-                batch
-                    .signatures
-                    .iter()
-                    .filter(|signature| judging.rests_on(signature))
-                    .cloned(),
-            );
+            let used = batch.signatures().iter().filter(|one| judging.rests_on(one));
+            kept.extend(used.cloned());
             if enough && !wants_everything {
                 break;
             }
@@ -520,15 +509,17 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
             // Something newer than what is stored denies, or there is nothing that admits: from now on no silence of a
             // registry may bring back what is stored.
             let decided = !rejection.code.is_inconclusive();
-            if decided && wants_everything && (stored_suffices || lacking.is_none()) {
+            // That nothing was brought says nothing of what there is.
+            let nothing_else = lacking.is_none() && !source.is_bundle();
+            if decided && wants_everything && (stored_suffices || nothing_else) {
                 forget(world, question).await;
             }
             (Judgement::Reject(rejection), None)
         }
         (judgement, lacking) => (judgement, lacking),
     };
-    let gathered = Gathered {
-        judgement: children.bound_to(judgement),
+    let mut gathered = Gathered {
+        judgement: children.bound_to(judgement, &snapshot.denials),
         summary: Some(summary),
         cache: if unconfirmed.is_some() {
             CacheState::Evidence
@@ -542,16 +533,24 @@ async fn gather(world: &Inner, question: &Question, waiting: Waiting, recalled: 
         } else {
             Extent::Enough
         },
+        not_stored: None,
     };
     if gathered.unconfirmed.is_none() {
-        gathered.keep(world, question, kept, now).await;
+        gathered.keep(world, question, kept, source, now).await;
     }
     gathered
 }
 
 impl Gathered {
     /// Stores what an admit rests on. Persisting follows judging, and keeps only that: junk never fills the store.
-    async fn keep(&self, world: &Inner, question: &Question, mut signatures: Vec<Signature>, now: Timestamp) {
+    async fn keep(
+        &mut self,
+        world: &Inner,
+        question: &Question,
+        mut signatures: Vec<Signature>,
+        source: Source<'_>,
+        now: Timestamp,
+    ) {
         let Judgement::Admit(permit) = &self.judgement else {
             return;
         };
@@ -563,10 +562,12 @@ impl Gathered {
             signatures,
             index: self.children.index().cloned(),
             extent: self.extent,
+            imported: source.is_bundle(),
         };
         let (repository, descriptor) = (&question.repository, &question.descriptor);
         if let Err(error) = world.evidence.store(repository, descriptor, evidence, now).await {
             debug!("the evidence of {repository} is not kept: {error}");
+            self.not_stored = Some(error);
         }
     }
 }
@@ -631,15 +632,15 @@ fn places(requirement: &Requirement<'_>, repository: &Repository) -> Vec<Place> 
 
 /// Whether evidence was stored, because an earlier judgement rested on it, or has just been gathered.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seen {
+pub(super) enum Seen {
     Before,
     Now,
 }
 
 /// A judgement under way.
-struct Judging<'w> {
+pub(super) struct Judging<'w> {
     respondents: &'w Respondents,
-    reach: Reach,
+    reach: Reach<'w>,
     arguments: Arc<Arguments>,
     findings: Findings,
     answers: Answers,
@@ -649,7 +650,7 @@ struct Judging<'w> {
 }
 
 /// What does not change while an image is judged.
-struct Arguments {
+pub(super) struct Arguments {
     snapshot: Arc<TrustSnapshot>,
     rule: Rule,
     question: Question,
@@ -659,7 +660,7 @@ struct Arguments {
 }
 
 impl<'w> Judging<'w> {
-    fn new(respondents: &'w Respondents, reach: Reach, arguments: Arguments) -> Self {
+    pub(super) fn new(respondents: &'w Respondents, reach: Reach<'w>, arguments: Arguments) -> Self {
         Self {
             respondents,
             reach,
@@ -690,7 +691,7 @@ impl<'w> Judging<'w> {
     }
 
     /// Judges more signatures, and asks the world for what they lack. Returns whether there are enough good ones now.
-    async fn add(&mut self, signatures: Vec<Signature>, seen: Seen) -> bool {
+    pub(super) async fn add(&mut self, signatures: Vec<Signature>, seen: Seen) -> bool {
         signatures.iter().for_each(|signature| self.judged.add(signature));
         self.of_cosign += signatures.iter().filter(|signature| is_of_cosign(signature)).count();
         let mut progress = self
@@ -748,9 +749,14 @@ impl<'w> Judging<'w> {
         }
     }
 
+    /// What the world said, as far as it was found to be signed by those who may.
+    pub(super) fn proven(&self) -> Proven {
+        self.findings.proven()
+    }
+
     /// Ends the judgement. What the world said and was found to be signed by those who may is kept, whatever came of it:
     /// that a certificate is revoked is worth as much as that it is not.
-    async fn conclude(self) -> Judgement {
+    pub(super) async fn conclude(self) -> Judgement {
         self.respondents.keep(self.findings.proven()).await;
         let arguments = self.arguments;
         arguments.with_requirement(Seen::Now, |requirement| {
@@ -760,7 +766,7 @@ impl<'w> Judging<'w> {
 }
 
 impl Arguments {
-    fn new(snapshot: &Arc<TrustSnapshot>, rule: &Rule, question: &Question, now: Timestamp) -> Self {
+    pub(super) fn new(snapshot: &Arc<TrustSnapshot>, rule: &Rule, question: &Question, now: Timestamp) -> Self {
         Self {
             snapshot: snapshot.clone(),
             rule: rule.clone(),
@@ -824,14 +830,53 @@ impl Arguments {
 
 /// Judges an image from evidence in hand, without a daemon, a store or a network.
 pub fn offline(snapshot: &Arc<TrustSnapshot>, question: &Question, found: &Found, now: Timestamp) -> Explanation {
+    offline_with(snapshot, question, found, now, |_| None)
+}
+
+/// The same with the answers in hand to what the judgement lacks.
+pub fn offline_with(
+    snapshot: &Arc<TrustSnapshot>,
+    question: &Question,
+    found: &Found,
+    now: Timestamp,
+    answer: impl Fn(&Query) -> Option<Arc<[u8]>>,
+) -> Explanation {
     match before_evidence::decide(snapshot, Standing::Sound, question, now) {
         BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
         BeforeEvidence::Evidence(rule, _) => {
             let arguments = Arguments::new(snapshot, rule, question, now);
-            let nobody_asked = Answers::default();
-            let circumstances = arguments.circumstances(&nobody_asked);
+            let mut answers = Answers::default();
             let (judgement, wants_everything) = arguments.with_requirement(Seen::Now, |requirement| {
-                let judgement = judge::judge(&found.signatures, &arguments.subject(), requirement, &circumstances);
+                let subject = arguments.subject();
+                let judge = |answers: &Answers| {
+                    judge::judge(
+                        &found.signatures,
+                        &subject,
+                        requirement,
+                        &arguments.circumstances(answers),
+                    )
+                };
+                let mut judgement = judge(&answers);
+                for _ in 0..MAX_QUERY_ROUNDS {
+                    let Judgement::Need(need) = &judgement else { break };
+                    let before = answers.iter().count();
+                    // What has no answer stays a question that nobody was asked.
+                    let known = need
+                        .queries
+                        .iter()
+                        .filter_map(|query| Some((query.clone(), answer(query)?)));
+                    answers.extend(known.map(|(query, bytes)| {
+                        let answered = Answered {
+                            now: Ok(bytes),
+                            kept: None,
+                        };
+                        (query, answered)
+                    }));
+                    if answers.iter().count() == before {
+                        break;
+                    }
+                    judgement = judge(&answers);
+                }
                 (judgement, Findings::new(requirement).wants_everything())
             });
             let mut incomplete = found.incomplete.clone();
@@ -844,9 +889,9 @@ pub fn offline(snapshot: &Arc<TrustSnapshot>, question: &Question, found: &Found
                 (Judgement::Admit(permit), Some(error)) if wants_everything => undecided(permit, error),
                 (judgement, _) => judgement,
             };
-            let children = children_in(found, &question.descriptor);
+            let children = Children::of(found.image.as_ref(), &question.descriptor, THE_LAYOUT);
             let gathered = Gathered {
-                judgement: children.bound_to(judgement),
+                judgement: children.bound_to(judgement, &snapshot.denials),
                 summary: Some(Summary {
                     skipped: found.skipped.clone(),
                     incomplete,
@@ -856,57 +901,15 @@ pub fn offline(snapshot: &Arc<TrustSnapshot>, question: &Question, found: &Found
                 unconfirmed: None,
                 children,
                 extent: Extent::Enough,
+                not_stored: None,
             };
             conclude(snapshot, rule, gathered, now).explanation
         }
     }
 }
 
-/// The children of an image in a layout.
-fn children_in(found: &Found, image: &Descriptor) -> Children {
-    if !image.media_type.is_index() {
-        return Children::None;
-    }
-    let registry = || THE_LAYOUT.into();
-    let Some(bytes) = &found.image else {
-        return Children::Unknown(FetchError::Missing {
-            registry: registry(),
-            what: image.digest.to_string().into(),
-        });
-    };
-    match ImageIndex::open(image, Arc::clone(bytes)) {
-        Ok(index) => Children::Known(Arc::new(index)),
-        Err(cause) => Children::Unknown(FetchError::Index {
-            registry: registry(),
-            cause,
-        }),
-    }
-}
-
 fn is_of_cosign(signature: &Signature) -> bool {
     signature.layer().format != SignatureFormat::Notation
-}
-
-/// There is more than the judge looks at.
-fn too_many(question: &Question) -> FetchError {
-    FetchError::TooManySignatures {
-        registry: question.repository.host().into(),
-        what: question.descriptor.digest.to_string().into(),
-    }
-}
-
-/// The statement that would decide, or a child that is denied, may be what is not there to be judged.
-fn undecided(permit: Box<Permit>, error: &FetchError) -> Judgement {
-    rejected(permit, error.code(), error.to_string())
-}
-
-/// A permit that is not given, for a reason beside the evidence.
-fn rejected(mut permit: Box<Permit>, code: Code, reason: String) -> Judgement {
-    Judgement::Reject(Rejection {
-        code,
-        reason,
-        reports: permit.take_reports(),
-    })
 }
 
 /// A search that could not even be begun.
@@ -927,21 +930,12 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
         unconfirmed,
         children: _,
         extent: _,
+        not_stored,
     } = gathered;
     let (skipped, incomplete) = summary
         .map(|summary| (summary.skipped, summary.incomplete))
         .unwrap_or_default();
     let (outcome, authorities, interval) = match (judgement, incomplete) {
-        (Judgement::Admit(permit), _) if permit.rests_on().denied_by(&snapshot.denials).is_some() => {
-            // A child of the index, mostly: of signatures the judge knows it already.
-            let entry = permit.rests_on().denied_by(&snapshot.denials);
-            let reason = entry.map(ToString::to_string).unwrap_or_default();
-            (
-                Outcome::Deny(Denial::new(Code::DeniedByList, reason)),
-                Vec::new(),
-                denial_interval(now),
-            )
-        }
         (Judgement::Admit(mut permit), _) => {
             // What the registry would have said is asked for again soon.
             let longest = match &unconfirmed {
@@ -1001,6 +995,7 @@ fn conclude(snapshot: &TrustSnapshot, rule: &Rule, gathered: Gathered, now: Time
         },
         cache,
         interval,
+        not_stored,
     }
 }
 

@@ -8,6 +8,7 @@ use assay_verify::digest::Digest;
 use assay_verify::reference::Repository;
 use tracing::{error, info, warn};
 
+use super::bundle::Imported;
 use super::pipeline::Decision;
 use super::question::Question;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
@@ -25,6 +26,8 @@ pub const EXCEPTION_USED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a14";
 pub const WITHDRAWN: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a15";
 /// A question was not well-formed.
 pub const MALFORMED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a13";
+/// Evidence was imported, or refused.
+pub const IMPORTED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a16";
 /// A policy came into force.
 pub const POLICY_LOADED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a20";
 /// A policy was refused; the last good one stays in force.
@@ -96,6 +99,28 @@ pub(super) fn withdrawn(repository: &Repository, digest: &Digest, verdict: &Verd
         } else {
             "would be denied now"
         },
+        verdict.finding()
+    );
+}
+
+/// Logs what became of evidence that somebody brought. It decides about no pull.
+pub(super) fn imported(question: &Question, imported: &Imported) {
+    let verdict = &imported.explanation.verdict;
+    let code = verdict.outcome.denial().map_or("", |denial| denial.code.as_str());
+    let kept = match (&imported.not_stored, imported.is_kept()) {
+        (Some(error), _) => format!("is not kept: {error}"),
+        (None, true) => "is kept".to_owned(),
+        (None, false) => "is not kept".to_owned(),
+    };
+    info!(
+        message_id = IMPORTED,
+        assay_image = %question.repository,
+        assay_digest = %question.descriptor.digest,
+        assay_code = code,
+        assay_rule = verdict.rule.as_deref().unwrap_or_default(),
+        assay_policy = verdict.revision.as_deref().unwrap_or_default(),
+        "the evidence that was brought for {} {kept}: {}",
+        question.repository,
         verdict.finding()
     );
 }

@@ -14,14 +14,16 @@ use assay_verify::limits::{
 };
 use assay_verify::query::QueryId;
 use assay_verify::untrusted::Untrusted;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout_at;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::before_evidence::{self, BeforeEvidence, Sources, verdict};
+use super::bundle::{Bundle, Imported};
 use super::evaluate::{self, Evaluation, Explanation, Waiting};
 use super::events;
+use super::export::{self, Exported};
 use super::question::{Question, QuestionError};
 use super::respondents::Respondents;
 use super::statistics::Statistics;
@@ -227,6 +229,49 @@ impl Admission {
                 self.land(&key(question, &snapshot), evaluation, now).0
             }
         }
+    }
+
+    /// Gathers everything that a judgement of an image may need, here or elsewhere, and hands it over part by part. `image` is
+    /// the image's own manifest or index.
+    pub async fn export(&self, question: &Question, image: &[u8], parts: &mpsc::Sender<Exported>) {
+        export::export(&self.inner, self.inner.trust.current(), question, image, parts).await;
+    }
+
+    /// Judges an image by the policy in force, by what is stored and by what somebody brings, without a network, and stores what
+    /// an admit rests on. Answers are kept where the judgement proves them, whatever comes of it.
+    pub async fn import(&self, question: &Question, bundle: &dyn Bundle) -> Imported {
+        let now = (self.inner.clock)();
+        let decided = |verdict| Imported {
+            explanation: Explanation::without_evidence(verdict),
+            not_stored: None,
+        };
+        let Some(snapshot) = self.inner.trust.current() else {
+            return decided(no_policy(&self.inner.trust));
+        };
+        let standing = self.inner.sync.standing(now);
+        let imported = match before_evidence::decide_without_exceptions(&snapshot, standing, question, now) {
+            BeforeEvidence::Decided(verdict) => decided(verdict),
+            // What is brought is no more stored than what a registry has.
+            BeforeEvidence::Evidence(rule, Sources::Stored { expired }) => decided(verdict(
+                &snapshot,
+                Some(rule),
+                before_evidence::expired(expired).under(rule.mode()),
+            )),
+            BeforeEvidence::Evidence(rule, Sources::All) => {
+                let evaluation = evaluate::brought(&self.inner, &snapshot, rule, question, now, bundle).await;
+                Imported {
+                    explanation: evaluation.explanation,
+                    not_stored: evaluation.not_stored,
+                }
+            }
+        };
+        // What was decided before may be decided otherwise now.
+        let (repository, descriptor) = (&question.repository, &question.descriptor);
+        self.inner
+            .verdicts
+            .invalidate_if(|key, _| key.repository == *repository && key.descriptor == *descriptor);
+        events::imported(question, &imported);
+        imported
     }
 
     /// Everything that hangs on an image, with who signed it. It decides nothing.
@@ -473,6 +518,7 @@ impl Admission {
             explanation,
             cache,
             interval,
+            not_stored: _,
         } = evaluation;
         let counter = match cache {
             CacheState::Gathered => &self.inner.statistics.gathers,
@@ -500,7 +546,7 @@ fn key(question: &Question, snapshot: &TrustSnapshot) -> VerdictKey {
     }
 }
 
-fn no_policy(trust: &TrustState) -> Verdict {
+pub(super) fn no_policy(trust: &TrustState) -> Verdict {
     let reason = match trust.rejected().and_then(|rejected| refusal(&rejected.diagnostics)) {
         Some(why) => format!("there is no good policy: {why}"),
         None => "there is no policy yet".to_owned(),

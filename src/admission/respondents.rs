@@ -8,6 +8,7 @@ use assay_verify::code::Code;
 use assay_verify::query::{Answered, Query, Unanswered};
 
 use super::answers::RevocationAnswers;
+use super::bundle::Bundle;
 use crate::plugin::Plugins;
 
 /// All who can answer.
@@ -20,20 +21,22 @@ pub struct Respondents {
 }
 
 /// Who may be asked what a judgement lacks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reach {
+#[derive(Clone, Copy)]
+pub(super) enum Reach<'w> {
     /// Everybody who can answer.
     World,
     /// Nobody: only what is kept counts. A plugin's word is not, because nobody signed it.
     Kept,
+    /// The node's plugins, and what somebody brings in place of the revocation endpoints.
+    Bundle(&'w dyn Bundle),
 }
 
 impl Respondents {
     /// Puts one query. It comes back, with an answer or with why there is none.
-    pub(super) async fn ask(&self, query: Query, reach: Reach, now: Timestamp) -> (Query, Answered) {
+    pub(super) async fn ask(&self, query: Query, reach: Reach<'_>, now: Timestamp) -> (Query, Answered) {
         if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {
             let now = match reach {
-                Reach::World => self.plugins.answer(&query).await,
+                Reach::World | Reach::Bundle(_) => self.plugins.answer(&query).await,
                 Reach::Kept => Err(Unanswered {
                     code: Code::PluginUnavailable,
                     reason: "it was not to be asked".into(),
@@ -41,9 +44,17 @@ impl Respondents {
             };
             return (query, Answered { now, kept: None });
         }
-        if reach == Reach::Kept {
-            let answered = self.revocation.recall(&query, now).await;
-            return (query, answered);
+        match reach {
+            Reach::World => {}
+            Reach::Kept => {
+                let answered = self.revocation.recall(&query, now).await;
+                return (query, answered);
+            }
+            Reach::Bundle(bundle) => {
+                let brought = bundle.answer(&query).await;
+                let answered = self.revocation.recall_beside(&query, brought, now).await;
+                return (query, answered);
+            }
         }
         let asked = self.revocation.answer(&BTreeSet::from([query.clone()]), now).await;
         asked.into_iter().next().unwrap_or_else(|| {

@@ -92,7 +92,7 @@ pub(super) async fn gather(
 
 /// Where an image's signatures lie: beside it, and where the authorities of the rule that is for it say. What a rule for
 /// other images names is nobody's business here, and would only cost time and credentials.
-fn repositories(snapshot: Option<&TrustSnapshot>, question: &Question) -> BTreeSet<Repository> {
+pub(super) fn repositories(snapshot: Option<&TrustSnapshot>, question: &Question) -> BTreeSet<Repository> {
     let mut repositories = BTreeSet::from([question.repository.clone()]);
     let Some(snapshot) = snapshot else {
         return repositories;

@@ -13,6 +13,9 @@ pub(super) struct Accounts {
     pub(super) images: HashMap<ImageKey, Account>,
     pub(super) blobs: HashMap<BlobKey, BlobAccount>,
     pub(super) bytes: u64,
+    /// What the imported ones take; a blob that two of them share is counted twice.
+    imported_bytes: u64,
+    imported_images: u64,
     /// How often anything was used: the store's own clock, which nobody can set.
     uses: u64,
 }
@@ -22,7 +25,10 @@ pub(super) struct Account {
     record_size: u64,
     pub(super) used: u64,
     pub(super) used_on_disk: u64,
+    pub(super) imported: bool,
     pub(super) blobs: Box<[BlobKey]>,
+    /// What it takes with all its blobs.
+    cost: u64,
 }
 
 #[derive(Debug)]
@@ -32,6 +38,24 @@ pub(super) struct BlobAccount {
 }
 
 impl Accounts {
+    /// What an image takes with all its blobs.
+    pub(super) fn cost(record: &ImageRecord, record_size: usize) -> u64 {
+        let blobs: HashMap<_, _> = record.blobs().collect();
+        let blobs = blobs.into_values().map(|size| size + RECORD_OVERHEAD).sum::<u64>();
+        record_size as u64 + RECORD_OVERHEAD + blobs
+    }
+
+    /// How many images are imported.
+    pub(super) fn imported_images(&self) -> u64 {
+        self.imported_images
+    }
+
+    /// What the imported images but one take.
+    pub(super) fn imported_beside(&self, key: &ImageKey) -> u64 {
+        let own = self.images.get(key).filter(|account| account.imported);
+        self.imported_bytes - own.map_or(0, |account| account.cost)
+    }
+
     /// Adds an image, in place of its older record. Returns the blobs that nothing refers to any more.
     pub(super) fn add(&mut self, record: &ImageRecord, record_size: usize) -> Vec<BlobKey> {
         let key = record.key();
@@ -51,6 +75,11 @@ impl Accounts {
         // Added before the old one is removed, so that what both refer to stays.
         let released = self.remove(&key);
         self.bytes += record_size as u64 + RECORD_OVERHEAD;
+        let cost = Self::cost(record, record_size);
+        if record.imported {
+            self.imported_bytes += cost;
+            self.imported_images += 1;
+        }
         self.uses = self.uses.max(record.used);
         self.images.insert(
             key,
@@ -58,7 +87,9 @@ impl Accounts {
                 record_size: record_size as u64,
                 used: record.used,
                 used_on_disk: record.used,
+                imported: record.imported,
                 blobs: blobs.into(),
+                cost,
             },
         );
         released
@@ -69,6 +100,10 @@ impl Accounts {
             return Vec::new();
         };
         self.bytes -= account.record_size + RECORD_OVERHEAD;
+        if account.imported {
+            self.imported_bytes -= account.cost;
+            self.imported_images -= 1;
+        }
         let mut released = Vec::new();
         for key in account.blobs {
             if let Some(blob) = self.blobs.get_mut(&key) {
@@ -118,6 +153,7 @@ mod tests {
             used: 1,
             extent: Extent::Enough,
             index: false,
+            imported: false,
             signatures: envelopes.iter().map(entry).collect(),
         }
     }
@@ -146,6 +182,30 @@ mod tests {
             .into();
         assert_eq!(released, old);
         assert_eq!(accounts.add(&record("a.example/b", &["y", "z"]), 50), []);
+    }
+
+    #[test]
+    fn counts_what_imported_images_take_as_if_they_shared_nothing() {
+        let mut accounts = Accounts::default();
+        let imported = |repository: &str, envelopes: &[&str]| ImageRecord {
+            imported: true,
+            ..record(repository, envelopes)
+        };
+        let (first, second) = (
+            imported("a.example/b", &["x", "x"]),
+            imported("a.example/c", &["x", "y"]),
+        );
+        accounts.add(&first, 50);
+        accounts.add(&second, 60);
+        accounts.add(&record("a.example/d", &["z"]), 70);
+        let (one, other) = (50 + 110 + 3 * RECORD_OVERHEAD, 60 + 220 + 5 * RECORD_OVERHEAD);
+        let none = record("a.example/none", &[]);
+        assert_eq!(accounts.imported_beside(&none.key()), one + other);
+        assert_eq!(accounts.imported_beside(&first.key()), other);
+        accounts.add(&record("a.example/b", &["x"]), 50);
+        assert_eq!(accounts.imported_beside(&none.key()), other);
+        accounts.remove(&second.key());
+        assert_eq!(accounts.imported_beside(&none.key()), 0);
     }
 
     #[test]

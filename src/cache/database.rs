@@ -10,6 +10,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -24,7 +25,7 @@ use assay_verify::reference::Repository;
 use tracing::warn;
 
 use super::accounts::Accounts;
-use super::evidence::{Reading, Stored};
+use super::evidence::{Listed, Page, Reading, Stored};
 use super::record::{
     BlobKey, Extent, IMAGE_PREFIX, ImageKey, ImageRecord, SignatureEntry, decode_blob, encode_blob, index_blob,
 };
@@ -57,6 +58,11 @@ impl Failure {
     }
 }
 
+/// A tenth below the limit, so that not every image that is stored next makes room anew.
+const fn below(limit: u64) -> u64 {
+    limit - limit / 10
+}
+
 /// An image and what it is called in the store.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
@@ -79,6 +85,25 @@ pub(super) struct Opened {
     pub(super) size_on_disk: u64,
     /// Since when, and why, nothing can be written.
     pub(super) read_only: Option<(Instant, String)>,
+}
+
+/// Images on one page of the list. They are read in well under a millisecond.
+const PAGE_LENGTH: usize = 100;
+
+/// What became of evidence that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    Done,
+    /// It is imported, and what was imported before takes all the room.
+    Full,
+}
+
+/// What made room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Evicted {
+    pub(super) images: u64,
+    /// Those of them that were imported.
+    pub(super) imported: u64,
 }
 
 /// What a read found.
@@ -296,6 +321,7 @@ impl Opened {
             record.extent = Extent::Enough;
         }
         found.stored.extent = record.extent;
+        found.stored.imported = record.imported;
         record.used = match reading {
             Reading::Use => self.accounts.next_use(),
             Reading::Look => self
@@ -320,16 +346,24 @@ impl Opened {
         Ok(found)
     }
 
-    pub(super) fn store(&mut self, image: &Image, evidence: &Stored, now: Timestamp) -> Result<(), Failure> {
+    pub(super) fn store(
+        &mut self,
+        image: &Image,
+        evidence: &Stored,
+        now: Timestamp,
+        limit: u64,
+    ) -> Result<Written, Failure> {
         let index = evidence.index.as_ref();
         let index = index.filter(|index| *index.descriptor() == image.descriptor);
+        let before = self.accounts.images.get(&image.key());
         let mut record = ImageRecord {
             repository: image.repository.clone(),
             descriptor: image.descriptor.clone(),
             recorded: now,
-            used: self.accounts.next_use(),
+            used: 0,
             extent: evidence.extent,
             index: index.is_some(),
+            imported: evidence.imported || before.is_some_and(|account| account.imported),
             signatures: Vec::new(),
         };
         let mut kept = Stored {
@@ -359,10 +393,18 @@ impl Opened {
             }
         }
         if kept.is_empty() {
-            return self.remove(image.key());
+            return self.remove(image.key()).map(|()| Written::Done);
         }
+        if evidence.imported {
+            let size = record.encode().map_err(damaged)?.len();
+            let imported = self.accounts.imported_beside(&image.key()) + Accounts::cost(&record, size);
+            if imported > below(limit) {
+                return Ok(Written::Full);
+            }
+        }
+        record.used = self.accounts.next_use();
         self.write(&record, &kept)?;
-        guarded(|| self.sled.flush()).map(drop)
+        guarded(|| self.sled.flush()).map(|_| Written::Done)
     }
 
     /// Writes a record and the blobs of `evidence`, all or nothing, and removes what nothing refers to any more.
@@ -420,29 +462,72 @@ impl Opened {
         }
     }
 
-    /// Brings the store a tenth below `limit`: first what is not pinned, least recently used first. `stored` is on its
-    /// way to the node and counts as pinned.
-    pub(super) fn evict(&mut self, limit: u64, pinned: &HashSet<ImageKey>, stored: ImageKey) -> Result<u64, Failure> {
+    /// Brings the store a tenth below `limit`: first what is neither pinned nor imported, least recently used first, then what
+    /// is pinned; `stored` is on its way to the node and counts as that. What was imported goes last: there may be no other
+    /// place to have it from.
+    pub(super) fn evict(
+        &mut self,
+        limit: u64,
+        pinned: &HashSet<ImageKey>,
+        stored: ImageKey,
+    ) -> Result<Evicted, Failure> {
+        let mut evicted = Evicted::default();
         if self.accounts.bytes <= limit {
-            return Ok(0);
+            return Ok(evicted);
         }
-        let mut order: Vec<_> = self
-            .accounts
-            .images
-            .iter()
-            .map(|(key, account)| (pinned.contains(key) || *key == stored, account.used, *key))
+        let images = self.accounts.images.iter();
+        let mut order: Vec<_> = images
+            .map(|(key, account)| {
+                let on_the_node = pinned.contains(key) || *key == stored;
+                ((account.imported, on_the_node), account.used, *key)
+            })
             .collect();
         order.sort_unstable();
-        let mut evicted = 0;
-        for (_, _, key) in order {
-            if self.accounts.bytes <= limit - limit / 10 {
+        for ((imported, _), _, key) in order {
+            if self.accounts.bytes <= below(limit) {
                 break;
             }
             self.remove(key)?;
-            evicted += 1;
+            evicted.images += 1;
+            evicted.imported += u64::from(imported);
         }
         guarded(|| self.sled.flush())?;
         Ok(evicted)
+    }
+
+    /// The images after one of them, in the order of their keys.
+    pub(super) fn list(&self, after: Option<ImageKey>) -> Result<Page, Failure> {
+        let first = match after {
+            Some(key) => Bound::Excluded(key.to_bytes().to_vec()),
+            None => Bound::Included(vec![IMAGE_PREFIX]),
+        };
+        let images = &self.accounts.images;
+        guarded(|| {
+            let mut page = Page::default();
+            for item in self
+                .sled
+                .range((first.clone(), Bound::Excluded(vec![IMAGE_PREFIX + 1])))
+            {
+                let (key, value) = item?;
+                let record = ImageKey::from_bytes(&key)
+                    .filter(|key| images.contains_key(key))
+                    .and_then(|key| ImageRecord::decode(key, &value).ok());
+                // Whoever reads the image finds out that it is damaged.
+                let Some(record) = record else { continue };
+                let key = record.key();
+                page.images.push(Listed {
+                    repository: record.repository,
+                    descriptor: record.descriptor,
+                    recorded: record.recorded,
+                    imported: record.imported,
+                });
+                if page.images.len() == PAGE_LENGTH {
+                    page.next = Some(key);
+                    break;
+                }
+            }
+            Ok(page)
+        })
     }
 
     /// Copies what is alive, records and blobs as they are: whoever reads them proves them.

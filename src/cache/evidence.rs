@@ -107,6 +107,8 @@ pub struct EvidenceStats {
     pub state: EvidenceState,
     /// Images with evidence.
     pub images: u64,
+    /// Those of them whose evidence somebody brought.
+    pub imported: u64,
     /// Bytes of evidence, by the store's own account.
     pub bytes: u64,
     /// What `bytes` stays below.
@@ -139,6 +141,9 @@ pub struct Stored {
     pub index: Option<Arc<ImageIndex>>,
     /// How much was looked at before they were stored. [`Extent::Everything`] only where all of them are still there.
     pub extent: Extent,
+    /// Whether somebody brought it, and there may be no other place to have it from. It stays so when newer evidence takes
+    /// its place.
+    pub imported: bool,
 }
 
 impl Stored {
@@ -155,7 +160,30 @@ pub(super) enum Reading {
     Look,
 }
 
+/// An image with evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The repository.
+    pub repository: Repository,
+    /// The image.
+    pub descriptor: Descriptor,
+    /// When its evidence was stored.
+    pub recorded: Timestamp,
+    /// Whether somebody brought it.
+    pub imported: bool,
+}
+
+/// A part of the list of images, in an order that means nothing and does not change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The images.
+    pub images: Vec<Listed>,
+    /// After which the next part begins; none where this is the last.
+    pub next: Option<ImageKey>,
+}
+
 enum Request {
+    List(Option<ImageKey>, oneshot::Sender<Result<Page, NotStored>>),
     Load(Image, Reading, oneshot::Sender<Stored>),
     Store(Image, Stored, Timestamp, oneshot::Sender<Result<(), NotStored>>),
     Remove(Image, oneshot::Sender<Result<(), NotStored>>),
@@ -259,11 +287,12 @@ impl EvidenceStore {
     /// judging, with the signatures first that were good: what goes beyond the limits of one verification is left out at the
     /// end.
     ///
-    /// When this returns, the evidence survives the end of the process, though not a power cut.
+    /// When this returns, the evidence survives the end of the process, though not a power cut. What is imported makes room by
+    /// what was gathered, and never by what was imported before.
     ///
     /// # Errors
     ///
-    /// When the store does not work or cannot be written.
+    /// When the store does not work or cannot be written, or is full of what was imported.
     pub async fn store(
         &self,
         repository: &Repository,
@@ -294,8 +323,18 @@ impl EvidenceStore {
         self.ask(Request::Clear, WRITE_TIMEOUT).await?
     }
 
-    /// Names the images on the node, in place of those named before: their evidence is evicted last. What is recently
-    /// used is evicted late in any case.
+    /// The images with evidence, a part at a time: the first, or the one that begins after an image. The store does other work
+    /// between two. What is stored or removed meanwhile may be missed.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not work.
+    pub async fn list(&self, after: Option<ImageKey>) -> Result<Page, NotStored> {
+        self.ask(|reply| Request::List(after, reply), WRITE_TIMEOUT).await?
+    }
+
+    /// Names the images on the node, in place of those named before: their evidence is evicted late, and only what was
+    /// imported later still. What is recently used is evicted late in any case.
     pub async fn pin(&self, images: HashSet<ImageKey>) {
         let worker = self.worker();
         // A store that takes no request has nothing to evict either.
@@ -416,6 +455,10 @@ fn run(mut store: Store, mut requests: mpsc::Receiver<Request>, view: &View) {
         view.busy();
         // Who no longer waits for an answer is told nothing.
         match request {
+            Request::List(after, reply) => {
+                let answer = store.list(after);
+                let _ = reply.send(view.show(&store, answer));
+            }
             Request::Load(image, reading, reply) => {
                 let answer = store.load(&image, reading);
                 let _ = reply.send(view.show(&store, answer));

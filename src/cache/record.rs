@@ -112,6 +112,8 @@ pub(super) struct ImageRecord {
     pub(super) extent: Extent,
     /// Whether the image is an index whose bytes are stored, as the blob of its own digest.
     pub(super) index: bool,
+    /// Whether somebody brought it, and there may be no other place to have it from.
+    pub(super) imported: bool,
     pub(super) signatures: Vec<SignatureEntry>,
 }
 
@@ -174,6 +176,7 @@ struct Wire<'a> {
     used: u64,
     extent: Extent,
     index: bool,
+    imported: bool,
     signatures: Vec<WireSignature>,
 }
 
@@ -216,6 +219,7 @@ impl ImageRecord {
             used: self.used,
             extent: self.extent,
             index: self.index,
+            imported: self.imported,
             signatures: self.signatures.iter().map(WireSignature::from).collect(),
         };
         let json = serde_json::to_vec(&wire).map_err(|_| RecordError::Content)?;
@@ -264,6 +268,7 @@ impl ImageRecord {
             used: wire.used,
             extent: wire.extent,
             index: wire.index,
+            imported: wire.imported,
             signatures: wire
                 .signatures
                 .iter()
@@ -370,6 +375,7 @@ mod tests {
             used: 7,
             extent: Extent::Everything,
             index: false,
+            imported: true,
             signatures: vec![SignatureEntry {
                 manifest: descriptor("manifest"),
                 position: 3,

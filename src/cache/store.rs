@@ -18,8 +18,8 @@ use std::time::Instant;
 use assay_verify::Timestamp;
 use tracing::{error, info, warn};
 
-use super::database::{Failure, Found, Image, Opened, close, guarded};
-use super::evidence::{EvidenceOptions, EvidenceState, EvidenceStats, NotStored, Reading, Stored};
+use super::database::{Failure, Found, Image, Opened, Written, close, guarded};
+use super::evidence::{EvidenceOptions, EvidenceState, EvidenceStats, NotStored, Page, Reading, Stored};
 use super::files::{Claim, Files, remove};
 use super::record::ImageKey;
 
@@ -137,12 +137,28 @@ impl Store {
         let (limit, key) = (self.options.limit, image.key());
         let pinned = std::mem::take(&mut self.pinned);
         let outcome = self.write(|open| {
-            open.store(image, evidence, now)?;
-            open.evict(limit, &pinned, key)
+            let written = open.store(image, evidence, now, limit)?;
+            Ok((written, open.evict(limit, &pinned, key)?))
         });
         self.pinned = pinned;
-        self.evicted += outcome?;
-        Ok(())
+        let (written, evicted) = outcome?;
+        self.evicted += evicted.images;
+        if evicted.imported > 0 {
+            warn!(
+                images = evicted.imported,
+                "imported evidence made room, because the limit is below what was imported: raise cache_size and import it again"
+            );
+        }
+        match written {
+            Written::Done => Ok(()),
+            Written::Full => Err(NotStored(format!(
+                "it is full of imported evidence: its limit is {limit} bytes (cache_size)"
+            ))),
+        }
+    }
+
+    pub(super) fn list(&mut self, after: Option<ImageKey>) -> Result<Page, NotStored> {
+        self.write(|open| open.list(after))
     }
 
     pub(super) fn remove(&mut self, image: &Image) -> Result<(), NotStored> {
@@ -182,6 +198,7 @@ impl Store {
         match &self.state {
             State::Open(open) => {
                 stats.images = open.accounts.images.len() as u64;
+                stats.imported = open.accounts.imported_images();
                 stats.bytes = open.accounts.bytes;
                 stats.bytes_on_disk = open.size_on_disk;
                 stats.state = match &open.read_only {
@@ -268,6 +285,7 @@ impl Store {
         }
     }
 
+    /// Runs an operation on the open store, whose failure says what is wrong with it.
     fn write<T>(&mut self, operation: impl FnOnce(&mut Opened) -> Result<T, Failure>) -> Result<T, NotStored> {
         if self.opened().is_none() {
             return match &self.state {

@@ -213,6 +213,12 @@ pub enum FetchError {
     /// The process, or the registry's share of it, is full.
     #[error("other verifications hold all the memory")]
     ProcessMemory,
+    /// What was brought in place of a registry lacks something, or what it has cannot be read.
+    #[error("what was brought is not whole: {cause}")]
+    NotWhole {
+        /// What lacks.
+        cause: Untrusted,
+    },
     /// Nobody was to be asked.
     #[error("{registry} was not asked")]
     NotAsked {
@@ -270,6 +276,7 @@ impl FetchError {
             | Self::Interrupted { .. }
             | Self::Silent { .. }
             | Self::NotAsked { .. }
+            | Self::NotWhole { .. }
             | Self::Address { .. }
             | Self::Missing { .. }
             | Self::WrongBytes { .. }

@@ -27,12 +27,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use reqwest::dns::Resolve;
 use rustls::RootCertStore;
+use tokio::sync::OwnedSemaphorePermit;
 use url::Url;
 
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::index::{ImageIndex, NotAnIndex};
-use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES};
+use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES, MEMORY_WAIT};
 use assay_verify::manifest::Manifest;
 use assay_verify::reference::{Reference, Repository, canonical_host};
 
@@ -77,12 +78,28 @@ struct Inner {
     memory: ProcessMemory,
 }
 
+/// A manifest or index that was fetched. It holds its share of the memory budget: drop it when it is no longer needed.
+#[derive(Debug)]
+pub struct FetchedManifest {
+    /// What it is.
+    pub descriptor: Descriptor,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    _lease: Lease,
+}
+
 /// An index that was fetched. It holds its share of the memory budget: drop it when it is no longer needed.
 #[derive(Debug)]
 pub struct FetchedIndex {
     /// The index.
     pub index: Arc<ImageIndex>,
     _lease: Lease,
+}
+
+/// Memory for bytes that came another way than from a registry.
+#[derive(Debug)]
+pub struct Held {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl fmt::Debug for Client {
@@ -140,6 +157,17 @@ impl Client {
         self.0.memory.budget(deadline)
     }
 
+    /// Pays for bytes that come another way than from a registry, from the memory that all verifications share.
+    ///
+    /// # Errors
+    ///
+    /// When others hold it for longer than is waited.
+    pub async fn pay(&self, bytes: usize) -> Result<Held, FetchError> {
+        let give_up = tokio::time::Instant::now() + MEMORY_WAIT;
+        let _permit = self.0.memory.reserve(bytes, give_up).await?;
+        Ok(Held { _permit })
+    }
+
     /// How many requests were sent so far.
     pub fn requests(&self) -> RequestCounts {
         self.0.counters.read()
@@ -165,8 +193,16 @@ impl Client {
     ///
     /// When the registry has no such image, or it cannot be fetched.
     pub async fn resolve(&self, reference: &Reference, budget: &Budget) -> Result<Descriptor, FetchError> {
-        let (descriptor, _) = self.named(reference, ACCEPT_ARTIFACT, budget).await?;
-        Ok(descriptor)
+        Ok(self.fetch(reference, budget).await?.descriptor)
+    }
+
+    /// The manifest or index that a reference names now. A digest in it proves the bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the registry has no such image, or it cannot be fetched.
+    pub async fn fetch(&self, reference: &Reference, budget: &Budget) -> Result<FetchedManifest, FetchError> {
+        self.named(reference, ACCEPT_ARTIFACT, budget).await
     }
 
     /// Fetches the image manifest that a reference names now, with its digest: what describes an artifact whose files prove
@@ -176,9 +212,9 @@ impl Client {
     ///
     /// When the registry has no such manifest, or it cannot be fetched or read.
     pub async fn artifact(&self, reference: &Reference, budget: &Budget) -> Result<(Digest, Manifest), FetchError> {
-        let (descriptor, json) = self.named(reference, MediaType::OCI_MANIFEST, budget).await?;
-        match Manifest::parse(&descriptor.media_type, &json) {
-            Ok(manifest) => Ok((descriptor.digest, manifest)),
+        let fetched = self.named(reference, MediaType::OCI_MANIFEST, budget).await?;
+        match Manifest::parse(&fetched.descriptor.media_type, &fetched.bytes) {
+            Ok(manifest) => Ok((fetched.descriptor.digest, manifest)),
             Err(cause) => Err(FetchError::Manifest {
                 registry: reference.repository.host().into(),
                 cause,
@@ -247,7 +283,7 @@ impl Client {
         reference: &Reference,
         accept: &'static str,
         budget: &Budget,
-    ) -> Result<(Descriptor, Vec<u8>), FetchError> {
+    ) -> Result<FetchedManifest, FetchError> {
         let registry = self.registry(reference.repository.host())?;
         let what = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -285,12 +321,15 @@ impl Client {
                 content_type: content_type.into(),
             }
         })?;
-        let descriptor = Descriptor {
-            media_type,
-            digest,
-            size: found.body.len() as u64,
-        };
-        Ok((descriptor, found.body))
+        Ok(FetchedManifest {
+            descriptor: Descriptor {
+                media_type,
+                digest,
+                size: found.body.len() as u64,
+            },
+            bytes: found.body,
+            _lease: found.lease,
+        })
     }
 
     /// Fetches an index. Its bytes are proved by its digest, and it draws on `budget` from the first moment: beside a search

@@ -1,5 +1,6 @@
 //! The service that assayctl asks: `assayd.v1.Control`.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use assay_proto::v1 as proto;
@@ -11,14 +12,19 @@ use assay_verify::limits::GATHER_DEADLINE;
 use assay_verify::notation::signature::{SignatureJudgement, StepOutcome, StepReport};
 use assay_verify::reference::Reference;
 use assay_verify::sigstore::report;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
+use super::evidence::{self, descriptor_to_wire};
 use super::verifier::response;
 use super::{metrics, sync};
 use crate::admission::answers::FailingQuery;
-use crate::admission::{Admission, CacheState, Decision, Explanation, Hook, Outcome, Question, Tree, TreeEntry};
+use crate::admission::{
+    Admission, CacheState, Decision, Explanation, Hook, Outcome, Question, Tree, TreeEntry, Verdict,
+};
 use crate::fetch::FetchError;
 use crate::trust::TrustState;
 
@@ -27,12 +33,18 @@ use crate::trust::TrustState;
 pub struct ControlService {
     admission: Admission,
     started_at: Timestamp,
+    /// One import at a time: what it holds is bounded, and nobody waits for it.
+    importing: Arc<Semaphore>,
 }
 
 impl ControlService {
     /// Answers from `admission`.
     pub fn new(admission: Admission, started_at: Timestamp) -> Self {
-        Self { admission, started_at }
+        Self {
+            admission,
+            started_at,
+            importing: Arc::new(Semaphore::new(1)),
+        }
     }
 
     fn cache(&self) -> proto::CacheStatsResponse {
@@ -52,6 +64,7 @@ impl ControlService {
             damaged_records: evidence.damaged_records,
             damaged_stores: evidence.damaged_stores,
             evicted: evidence.evicted,
+            imported_images: evidence.imported,
         }
     }
 
@@ -199,9 +212,94 @@ impl Control for ControlService {
             evidence_images,
         }))
     }
+
+    type ExportEvidenceStream = ReceiverStream<Result<proto::ExportEvidenceResponse, Status>>;
+
+    async fn export_evidence(
+        &self,
+        request: Request<proto::ExportEvidenceRequest>,
+    ) -> Result<Response<Self::ExportEvidenceStream>, Status> {
+        let (outgoing, stream) = mpsc::channel(evidence::IN_FLIGHT);
+        let (admission, reference) = (self.admission.clone(), request.into_inner().reference);
+        tokio::spawn(async move {
+            if let Err(status) = evidence::export(&admission, &reference, &outgoing).await {
+                // Whoever asked may be gone.
+                let _ = outgoing.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type ImportEvidenceStream = ReceiverStream<Result<proto::ImportEvidenceResponse, Status>>;
+
+    async fn import_evidence(
+        &self,
+        request: Request<Streaming<proto::ImportEvidenceRequest>>,
+    ) -> Result<Response<Self::ImportEvidenceStream>, Status> {
+        let (outgoing, stream) = mpsc::channel(evidence::IN_FLIGHT);
+        let (admission, importing) = (self.admission.clone(), Arc::clone(&self.importing));
+        tokio::spawn(async move {
+            // Never closed.
+            let _alone = importing.acquire_owned().await;
+            if let Err(status) = evidence::import(&admission, request.into_inner(), outgoing.clone()).await {
+                // Whoever asked may be gone.
+                let _ = outgoing.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type InventoryStream = ReceiverStream<Result<proto::InventoryResponse, Status>>;
+
+    async fn inventory(&self, _: Request<proto::InventoryRequest>) -> Result<Response<Self::InventoryStream>, Status> {
+        let (outgoing, stream) = mpsc::channel(evidence::IN_FLIGHT);
+        let admission = self.admission.clone();
+        tokio::spawn(async move {
+            if let Err(status) = inventory(&admission, &outgoing).await {
+                // Whoever asked may be gone.
+                let _ = outgoing.send(Err(status)).await;
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
 }
 
-fn unavailable(error: FetchError) -> Status {
+/// Judges every image with stored evidence by that alone, one after the other. Ends early where nobody takes the answers.
+async fn inventory(
+    admission: &Admission,
+    outgoing: &mpsc::Sender<Result<proto::InventoryResponse, Status>>,
+) -> Result<(), Status> {
+    let mut after = None;
+    loop {
+        let page = admission.evidence().list(after).await;
+        let page = page.map_err(|error| Status::unavailable(error.to_string()))?;
+        for image in page.images {
+            let question = Question {
+                repository: image.repository,
+                descriptor: image.descriptor,
+                hook: Hook::Control,
+            };
+            let explanation = admission.judge_stored(&question).await;
+            let row = proto::InventoryResponse {
+                total: admission.evidence().stats().images,
+                repository: question.repository.to_string(),
+                descriptor: Some(descriptor_to_wire(&question.descriptor)),
+                verdict: Some(verdict_response(&explanation.verdict)),
+                recorded_at: image.recorded.as_second(),
+                imported: image.imported,
+            };
+            if outgoing.send(Ok(row)).await.is_err() {
+                return Ok(());
+            }
+        }
+        match page.next {
+            Some(last) => after = Some(last),
+            None => return Ok(()),
+        }
+    }
+}
+
+pub(super) fn unavailable(error: FetchError) -> Status {
     Status::unavailable(format!("{}: {error}", error.code()))
 }
 
@@ -220,18 +318,10 @@ pub fn tree_response(reference: &Reference, question: &Question, tree: &Tree) ->
     };
     proto::TreeResponse {
         reference: reference.to_string(),
-        descriptor: Some(descriptor(question)),
+        descriptor: Some(descriptor_to_wire(&question.descriptor)),
         entries: tree.entries.iter().map(entry).collect(),
         others: tree.others.iter().map(ToString::to_string).collect(),
         incomplete: tree.incomplete.clone().unwrap_or_default(),
-    }
-}
-
-fn descriptor(question: &Question) -> proto::Descriptor {
-    proto::Descriptor {
-        media_type: question.descriptor.media_type.to_string(),
-        digest: question.descriptor.digest.to_string(),
-        size: question.descriptor.size,
     }
 }
 
@@ -269,29 +359,37 @@ fn count(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// A verdict on the wire that rests on what was stored or brought, and decides about no pull.
+pub(super) fn verdict_response(verdict: &Verdict) -> proto::VerifyResponse {
+    undecided_response(verdict, CacheState::Evidence)
+}
+
+/// What decides nothing has an id that leads to no journal entry.
+fn undecided_response(verdict: &Verdict, cache: CacheState) -> proto::VerifyResponse {
+    let decision = Decision {
+        id: Uuid::nil(),
+        verdict: Arc::new(verdict.clone()),
+        cache,
+        duration: std::time::Duration::ZERO,
+    };
+    proto::VerifyResponse {
+        decision_id: String::new(),
+        ..response(&decision)
+    }
+}
+
 /// An explanation on the wire. assayctl shows the same for a judgement that it made itself, offline.
 pub fn explained(reference: &Reference, question: &Question, explanation: &Explanation) -> proto::ExplainResponse {
-    let verdict = std::sync::Arc::new(explanation.verdict.clone());
     let cache = match &explanation.verdict.outcome {
         Outcome::Admit(_) | Outcome::Audited(_) | Outcome::Deny(_) if explanation.authorities.is_empty() => {
             CacheState::NotNeeded
         }
         _ => CacheState::Gathered,
     };
-    // An explanation decides nothing, so its id is nil and leads to no journal entry.
-    let decision = Decision {
-        id: Uuid::nil(),
-        verdict,
-        cache,
-        duration: std::time::Duration::ZERO,
-    };
     proto::ExplainResponse {
-        verdict: Some(proto::VerifyResponse {
-            decision_id: String::new(),
-            ..response(&decision)
-        }),
+        verdict: Some(undecided_response(&explanation.verdict, cache)),
         reference: reference.to_string(),
-        descriptor: Some(descriptor(question)),
+        descriptor: Some(descriptor_to_wire(&question.descriptor)),
         authorities: explanation.authorities.iter().map(authority).collect(),
         advice: explanation.advice.clone(),
         skipped: explanation.skipped.iter().map(ToString::to_string).collect(),

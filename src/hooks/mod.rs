@@ -1,6 +1,7 @@
 //! What asks for verdicts: the gRPC services on their unix sockets.
 
 pub mod control;
+pub mod evidence;
 pub mod metrics;
 pub mod socket;
 mod sync;

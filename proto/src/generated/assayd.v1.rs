@@ -446,6 +446,195 @@ pub mod image_verifier_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// The beginning of some content; its bytes follow as data.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EvidenceContent {
+    #[prost(oneof = "evidence_content::Kind", tags = "1, 2, 3, 4")]
+    pub kind: ::core::option::Option<evidence_content::Kind>,
+}
+/// Nested message and enum types in `EvidenceContent`.
+pub mod evidence_content {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// The image's own manifest or index, or that of a child.
+        #[prost(message, tag = "1")]
+        Image(super::ImageContent),
+        /// A manifest that carries signatures.
+        #[prost(message, tag = "2")]
+        Manifest(super::SignatureManifestContent),
+        /// The blob of a signature.
+        #[prost(message, tag = "3")]
+        Blob(super::SignatureBlobContent),
+        /// The answer to a query about revocation.
+        #[prost(message, tag = "4")]
+        Answer(super::RevocationAnswerContent),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageContent {
+    #[prost(message, optional, tag = "1")]
+    pub descriptor: ::core::option::Option<Descriptor>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignatureManifestContent {
+    #[prost(message, optional, tag = "1")]
+    pub descriptor: ::core::option::Option<Descriptor>,
+    /// The tag that names it, where it has no subject of its own.
+    #[prost(string, tag = "2")]
+    pub tag: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SignatureBlobContent {
+    #[prost(message, optional, tag = "1")]
+    pub descriptor: ::core::option::Option<Descriptor>,
+    /// Which of the manifest's signatures it is, from 0. The manifest is the one that came last.
+    #[prost(uint32, tag = "2")]
+    pub position: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevocationAnswerContent {
+    #[prost(message, optional, tag = "1")]
+    pub query: ::core::option::Option<RevocationQuery>,
+    #[prost(uint64, tag = "2")]
+    pub size: u64,
+}
+/// A CRL at an address, or, with a request, the first of several OCSP responders that answers.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevocationQuery {
+    #[prost(string, repeated, tag = "1")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The encoded OCSPRequest; empty for a CRL.
+    #[prost(bytes = "vec", tag = "2")]
+    pub ocsp_request: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportEvidenceRequest {
+    /// A tag is resolved, and the answer says to which digest.
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExportEvidenceResponse {
+    #[prost(oneof = "export_evidence_response::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<export_evidence_response::Part>,
+}
+/// Nested message and enum types in `ExportEvidenceResponse`.
+pub mod export_evidence_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        #[prost(message, tag = "1")]
+        Content(super::EvidenceContent),
+        /// The next bytes of the content that was begun.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::alloc::vec::Vec<u8>),
+        /// The last part.
+        #[prost(message, tag = "3")]
+        Exported(super::Exported),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Exported {
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub descriptor: ::core::option::Option<Descriptor>,
+    /// The verdict here, now.
+    #[prost(message, optional, tag = "3")]
+    pub verdict: ::core::option::Option<VerifyResponse>,
+    /// Why there may be more than was exported; empty when there is not.
+    #[prost(string, tag = "4")]
+    pub incomplete: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportEvidenceRequest {
+    #[prost(oneof = "import_evidence_request::Part", tags = "1, 2, 3, 4")]
+    pub part: ::core::option::Option<import_evidence_request::Part>,
+}
+/// Nested message and enum types in `ImportEvidenceRequest`.
+pub mod import_evidence_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// First: what the evidence is about.
+        #[prost(message, tag = "1")]
+        Image(super::ImportedImage),
+        #[prost(message, tag = "2")]
+        Content(super::EvidenceContent),
+        #[prost(bytes, tag = "3")]
+        Data(::prost::alloc::vec::Vec<u8>),
+        /// What was asked for is not there. In answer to a question for a signature: there is no other.
+        #[prost(message, tag = "4")]
+        NothingElse(super::NothingElse),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedImage {
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub descriptor: ::core::option::Option<Descriptor>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NothingElse {
+    /// Why there may be signatures beside those that came, and why there may be a newer attestation; empty when there is none.
+    #[prost(string, tag = "1")]
+    pub incomplete: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub unread: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportEvidenceResponse {
+    #[prost(oneof = "import_evidence_response::Event", tags = "1, 2, 3, 4")]
+    pub event: ::core::option::Option<import_evidence_response::Event>,
+}
+/// Nested message and enum types in `ImportEvidenceResponse`.
+pub mod import_evidence_response {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Event {
+        /// Bring the bytes of this manifest or index.
+        #[prost(message, tag = "1")]
+        Manifest(super::Descriptor),
+        /// Bring the next signature of the image with this digest: its blob, after its manifest where that is another than before.
+        #[prost(string, tag = "2")]
+        NextSignatureOf(::prost::alloc::string::String),
+        /// Bring the answer to this query.
+        #[prost(message, tag = "3")]
+        Answer(super::RevocationQuery),
+        /// The last event.
+        #[prost(message, tag = "4")]
+        Imported(super::ImportedVerdict),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportedVerdict {
+    #[prost(message, optional, tag = "1")]
+    pub verdict: ::core::option::Option<VerifyResponse>,
+    /// Whether evidence is kept by which the image is admitted from now on.
+    #[prost(bool, tag = "2")]
+    pub kept: bool,
+    /// Why it is not kept although it admits; empty otherwise.
+    #[prost(string, tag = "3")]
+    pub not_kept: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InventoryRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct InventoryResponse {
+    /// How many images have evidence, roughly: some may come or go meanwhile.
+    #[prost(uint64, tag = "1")]
+    pub total: u64,
+    #[prost(string, tag = "2")]
+    pub repository: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub descriptor: ::core::option::Option<Descriptor>,
+    #[prost(message, optional, tag = "4")]
+    pub verdict: ::core::option::Option<VerifyResponse>,
+    /// Unix seconds at which the evidence was stored.
+    #[prost(int64, tag = "5")]
+    pub recorded_at: i64,
+    /// Whether it was imported.
+    #[prost(bool, tag = "6")]
+    pub imported: bool,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -690,6 +879,9 @@ pub struct CacheStatsResponse {
     /// Images whose evidence made room for others'.
     #[prost(uint64, tag = "13")]
     pub evicted: u64,
+    /// Images whose evidence was imported.
+    #[prost(uint64, tag = "14")]
+    pub imported_images: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClearCacheRequest {}
@@ -1132,6 +1324,84 @@ pub mod control_client {
                 .insert(GrpcMethod::new("assayd.v1.Control", "ClearCache"));
             self.inner.unary(req, path, codec).await
         }
+        /// Gathers everything that a judgement of an image may need, with the revocation answers that the judgement here asked for.
+        pub async fn export_evidence(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ExportEvidenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ExportEvidenceResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/ExportEvidence",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("assayd.v1.Control", "ExportEvidence"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Judges an image by evidence that is brought, without a network, and stores what an admit rests on. Each of the daemon's
+        /// questions is answered before the next.
+        pub async fn import_evidence(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ImportEvidenceRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ImportEvidenceResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/ImportEvidence",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("assayd.v1.Control", "ImportEvidence"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Every image with stored evidence, judged by that alone.
+        pub async fn inventory(
+            &mut self,
+            request: impl tonic::IntoRequest<super::InventoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::InventoryResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/Inventory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("assayd.v1.Control", "Inventory"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1210,6 +1480,46 @@ pub mod control_server {
             tonic::Response<super::ClearCacheResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the ExportEvidence method.
+        type ExportEvidenceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ExportEvidenceResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Gathers everything that a judgement of an image may need, with the revocation answers that the judgement here asked for.
+        async fn export_evidence(
+            &self,
+            request: tonic::Request<super::ExportEvidenceRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ExportEvidenceStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ImportEvidence method.
+        type ImportEvidenceStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ImportEvidenceResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Judges an image by evidence that is brought, without a network, and stores what an admit rests on. Each of the daemon's
+        /// questions is answered before the next.
+        async fn import_evidence(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ImportEvidenceRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ImportEvidenceStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the Inventory method.
+        type InventoryStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::InventoryResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Every image with stored evidence, judged by that alone.
+        async fn inventory(
+            &self,
+            request: tonic::Request<super::InventoryRequest>,
+        ) -> std::result::Result<tonic::Response<Self::InventoryStream>, tonic::Status>;
     }
     /// Served on the control socket.
     #[derive(Debug)]
@@ -1722,6 +2032,146 @@ pub mod control_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/ExportEvidence" => {
+                    #[allow(non_camel_case_types)]
+                    struct ExportEvidenceSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::ServerStreamingService<super::ExportEvidenceRequest>
+                    for ExportEvidenceSvc<T> {
+                        type Response = super::ExportEvidenceResponse;
+                        type ResponseStream = T::ExportEvidenceStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ExportEvidenceRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::export_evidence(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ExportEvidenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/ImportEvidence" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportEvidenceSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::StreamingService<super::ImportEvidenceRequest>
+                    for ImportEvidenceSvc<T> {
+                        type Response = super::ImportEvidenceResponse;
+                        type ResponseStream = T::ImportEvidenceStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ImportEvidenceRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::import_evidence(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportEvidenceSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/Inventory" => {
+                    #[allow(non_camel_case_types)]
+                    struct InventorySvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::ServerStreamingService<super::InventoryRequest>
+                    for InventorySvc<T> {
+                        type Response = super::InventoryResponse;
+                        type ResponseStream = T::InventoryStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::InventoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::inventory(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = InventorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -5,12 +5,14 @@
 
 mod signatures;
 mod tar_file;
+mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 use serde::Deserialize;
@@ -18,17 +20,42 @@ use thiserror::Error;
 
 use assay_verify::descriptor::{Annotations, Descriptor, MediaType};
 use assay_verify::digest::Digest;
+use assay_verify::evidence::{SignatureFormat, SignatureLayer, SignatureManifest};
 use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REFERRERS, MAX_VERIFICATION_MEMORY};
+use assay_verify::manifest::Manifest;
+use assay_verify::reference::Reference;
 use assay_verify::untrusted::Untrusted;
 
-pub use signatures::{Found, THE_LAYOUT};
+use super::discovery::CosignTag;
+pub use signatures::{Found, Survey, THE_LAYOUT};
 use tar_file::scan;
+pub use write::{LayoutWriter, WriteError};
 
 /// The annotation under which a layout names an image.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// The annotation under which containerd and Docker write the whole name of an image (containerd images/archive).
+const IMAGE_NAME: &str = "io.containerd.image.name";
+
+/// How the artifact types of what assayd itself puts beside evidence begin.
+const OUR_OWN: &str = "application/vnd.assayd.";
+
 /// The annotation by which `cosign save` tells an image from its signatures and attestations (cosign pkg/oci/layout).
 const COSIGN_KIND: &str = "kind";
+
+/// The name under which a manifest with signatures of an image has to stand in a layout: one of cosign's tags, where it does not
+/// refer to the image itself.
+pub fn tag_for(manifest: &SignatureManifest, image: &Digest) -> Option<String> {
+    if manifest.subject().is_some_and(|subject| subject.digest == *image) {
+        return None;
+    }
+    let attests = |layer: &Arc<SignatureLayer>| layer.format == SignatureFormat::Attestation;
+    let tag = match manifest.layers().iter().any(attests) {
+        true => CosignTag::Attestations,
+        false => CosignTag::Signatures,
+    };
+    Some(tag.of(image))
+}
 
 /// An opened layout.
 #[derive(Debug)]
@@ -51,9 +78,33 @@ enum Source {
 #[derive(Debug)]
 struct Entry {
     descriptor: Descriptor,
+    artifact_type: Option<Box<str>>,
     name: Option<Box<str>>,
+    /// The whole name, where it is one.
+    image: Option<Reference>,
     kind: Option<CosignKind>,
 }
+
+impl Entry {
+    /// Whether it says that it is neither an image nor a signature, but something of assayd's.
+    fn is_our_own(&self) -> bool {
+        let artifact_type = self.artifact_type.as_deref();
+        artifact_type.is_some_and(|artifact_type| artifact_type.starts_with(OUR_OWN))
+    }
+
+    /// Whether it is the image of this name, in the repository and by its digest or tag.
+    fn is_named(&self, reference: &Reference) -> bool {
+        let by = |named: &Reference| match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => self.descriptor.digest == *digest,
+            (None, tag) => named.tag.as_deref().unwrap_or(LATEST) == tag.as_deref().unwrap_or(LATEST),
+        };
+        let named = self.image.as_ref();
+        named.is_some_and(|named| named.repository == reference.repository && by(named))
+    }
+}
+
+/// The tag of a reference that has none.
+const LATEST: &str = "latest";
 
 /// What `cosign save` says a manifest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,6 +201,7 @@ struct WireEntry {
     media_type: String,
     digest: String,
     size: u64,
+    artifact_type: Option<String>,
     annotations: Option<Annotations>,
 }
 
@@ -198,27 +250,106 @@ impl Layout {
             reference: reference.into(),
         };
         let digest = reference.parse::<Digest>().ok();
-        let mut matching = self.entries.iter().filter(|entry| match &digest {
+        let matching = self.entries.iter().filter(|entry| match &digest {
             Some(digest) => entry.descriptor.digest == *digest,
             None => entry.name.as_deref() == Some(reference),
         });
-        let descriptor = &matching.next().ok_or_else(not_found)?.descriptor;
-        if matching.any(|other| other.descriptor != *descriptor) {
+        let found = self.only(matching, reference)?;
+        self.prove(found.ok_or_else(not_found)?, reference)
+    }
+
+    /// The descriptor of the image that a whole name means: the one of that name, or else the one that its digest or tag alone
+    /// names, whatever repository it came from. The image's own bytes are checked against it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such image, more than one, or its bytes are others.
+    pub fn find(&self, reference: &Reference) -> Result<Descriptor, LayoutError> {
+        let whole = reference.to_string();
+        let named = self.entries.iter().filter(|entry| entry.is_named(reference));
+        if let Some(named) = self.only(named, &whole)? {
+            return self.prove(named, &whole);
+        }
+        let digest = reference.digest.as_ref().map(ToString::to_string);
+        let alone = digest.as_deref().or(reference.tag.as_deref()).unwrap_or(LATEST);
+        self.resolve(alone)
+    }
+
+    /// The images that have a whole name, each with it.
+    pub fn images(&self) -> Vec<(Reference, Descriptor)> {
+        let named = self.entries.iter().filter(|entry| !entry.is_our_own());
+        let mut images: Vec<_> = named
+            .filter_map(|entry| Some((entry.image.clone()?, entry.descriptor.clone())))
+            .collect();
+        let mut seen = HashSet::new();
+        images.retain(|(reference, descriptor)| seen.insert((reference.repository.clone(), descriptor.clone())));
+        images
+    }
+
+    /// The artifacts of a type, each with its manifest where that is there and what its digest says.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be read.
+    pub fn artifacts(&self, artifact_type: &str) -> Result<Vec<(Descriptor, Option<Manifest>)>, LayoutError> {
+        let entries = self
+            .entries
+            .iter()
+            .filter(|entry| entry.artifact_type.as_deref() == Some(artifact_type));
+        let read = |entry: &Entry| {
+            let descriptor = entry.descriptor.clone();
+            let content = self.content(&descriptor, MAX_MANIFEST_SIZE)?;
+            let manifest = content.and_then(|content| Manifest::parse(&descriptor.media_type, &content).ok());
+            Ok((descriptor, manifest))
+        };
+        entries.map(read).collect()
+    }
+
+    /// The bytes that a descriptor describes; none where they are not there, are others, or more than `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be read.
+    pub fn content(&self, descriptor: &Descriptor, limit: usize) -> Result<Option<Vec<u8>>, LayoutError> {
+        match self.blob(&descriptor.digest, limit) {
+            Ok(content) => Ok(content.filter(|content| descriptor.describes(content))),
+            Err(LayoutError::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The one image among several entries, which may name it more than once.
+    fn only<'a>(
+        &self,
+        mut matching: impl Iterator<Item = &'a Entry>,
+        name: &str,
+    ) -> Result<Option<&'a Descriptor>, LayoutError> {
+        let Some(first) = matching.next() else {
+            return Ok(None);
+        };
+        if matching.any(|other| other.descriptor != first.descriptor) {
             return Err(LayoutError::Ambiguous {
                 path: self.path.clone(),
-                name: reference.into(),
+                name: name.into(),
             });
         }
-        let content = self
-            .blob(&descriptor.digest, MAX_MANIFEST_SIZE)?
-            .ok_or_else(not_found)?;
-        if !descriptor.describes(&content) {
+        Ok(Some(&first.descriptor))
+    }
+
+    /// Checks an image's own bytes.
+    fn prove(&self, image: &Descriptor, name: &str) -> Result<Descriptor, LayoutError> {
+        let content = self.blob(&image.digest, MAX_MANIFEST_SIZE)?;
+        let content = content.ok_or_else(|| LayoutError::NotFound {
+            path: self.path.clone(),
+            reference: name.into(),
+        })?;
+        if !image.describes(&content) {
             return Err(LayoutError::NotALayout {
                 path: self.path.clone(),
-                cause: format!("the bytes of {} are others", descriptor.digest).into(),
+                cause: format!("the bytes of {} are others", image.digest).into(),
             });
         }
-        Ok(descriptor.clone())
+        Ok(image.clone())
     }
 
     /// The bytes filed under a digest; whoever uses them checks that they are its own.
@@ -292,7 +423,9 @@ fn read_index(path: &Path, marker: Option<Vec<u8>>, index: Option<Vec<u8>>) -> R
                 digest: wire.digest.parse().map_err(|error| place(format!("{error}")))?,
                 size: wire.size,
             },
+            artifact_type: wire.artifact_type.map(Into::into),
             name: annotation(REF_NAME).map(Into::into),
+            image: annotation(IMAGE_NAME).and_then(|name| name.parse().ok()),
             kind: annotation(COSIGN_KIND).and_then(CosignKind::of),
         })
     };

@@ -43,7 +43,36 @@ pub struct Found {
     pub unread: Option<FetchError>,
 }
 
-/// A walk through the manifests of a layout.
+/// What a layout lists, looked at once for all its images.
+#[derive(Debug)]
+pub struct Survey<'a> {
+    layout: &'a Layout,
+    listed: Vec<Listed>,
+    /// Manifests that nothing lists, with what they refer to.
+    loose: Vec<(Descriptor, Digest)>,
+}
+
+/// A manifest that `index.json` lists, directly or through nested indexes.
+#[derive(Debug)]
+struct Listed {
+    descriptor: Descriptor,
+    what: Sighting,
+}
+
+/// What a listed manifest turned out to be.
+#[derive(Debug)]
+enum Sighting {
+    /// It refers to this.
+    RefersTo(Digest),
+    /// It is no referrer, and none is hidden by it.
+    Other,
+    /// It cannot be read, and it or what it lists may be an attestation.
+    Unread(SkipReason),
+    /// It cannot be read and yields no signature, for this reason.
+    Skipped(SkipReason),
+}
+
+/// A walk through what belongs to one image.
 struct Walk<'a> {
     layout: &'a Layout,
     subject: &'a Digest,
@@ -60,29 +89,23 @@ impl Layout {
     ///
     /// When the layout exceeds a limit or cannot be read. One unreadable manifest does not spoil the others.
     pub fn signatures(&self, subject: &Digest) -> Result<Found, LayoutError> {
-        let mut walk = Walk {
+        self.survey()?.signatures(subject)
+    }
+
+    /// Looks at everything that is listed, or filed without being listed, once.
+    ///
+    /// # Errors
+    ///
+    /// When the layout exceeds a limit or cannot be read.
+    pub fn survey(&self) -> Result<Survey<'_>, LayoutError> {
+        let mut survey = Survey {
             layout: self,
-            subject,
-            seen: HashSet::new(),
-            held: 0,
-            found: Found::default(),
+            listed: Vec::new(),
+            loose: Vec::new(),
         };
-        match walk.everything() {
-            // What was found until then counts.
-            Err(LayoutError::TooManySignatures { .. }) => {
-                walk.found.incomplete = Some(FetchError::TooManySignatures {
-                    registry: THE_LAYOUT.into(),
-                    what: subject.to_string().into(),
-                });
-            }
-            outcome => outcome?,
-        }
-        walk.found.image = match self.blob(subject, MAX_MANIFEST_SIZE) {
-            Ok(image) => image.map(Into::into),
-            Err(LayoutError::TooLarge { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        Ok(walk.found)
+        let seen = survey.list()?;
+        survey.search(&seen)?;
+        Ok(survey)
     }
 
     /// Whether a manifest is the image's by its name: it needs no subject then. The name is a claim; the signed payload
@@ -151,14 +174,171 @@ impl Layout {
     }
 }
 
+impl Survey<'_> {
+    /// The signatures of the image `subject`.
+    ///
+    /// # Errors
+    ///
+    /// When the layout cannot be read. One unreadable manifest does not spoil the others.
+    pub fn signatures(&self, subject: &Digest) -> Result<Found, LayoutError> {
+        let layout = self.layout;
+        let mut walk = Walk {
+            layout,
+            subject,
+            seen: HashSet::new(),
+            held: 0,
+            found: Found::default(),
+        };
+        match walk.everything(self) {
+            // What was found until then counts.
+            Err(LayoutError::TooManySignatures { .. }) => {
+                walk.found.incomplete = Some(FetchError::TooManySignatures {
+                    registry: THE_LAYOUT.into(),
+                    what: subject.to_string().into(),
+                });
+            }
+            outcome => outcome?,
+        }
+        walk.found.image = match layout.blob(subject, MAX_MANIFEST_SIZE) {
+            Ok(image) => image.map(Into::into),
+            Err(LayoutError::TooLarge { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        Ok(walk.found)
+    }
+
+    /// Reads what `index.json` lists. What was seen.
+    fn list(&mut self) -> Result<HashSet<Digest>, LayoutError> {
+        let layout = self.layout;
+        let mut seen = HashSet::new();
+        let entries = layout.entries.iter().rev().filter(|entry| !entry.is_our_own());
+        let mut left: Vec<(Descriptor, usize)> = entries.map(|entry| (entry.descriptor.clone(), 0)).collect();
+        while let Some((descriptor, depth)) = left.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            if seen.len() + left.len() > MAX_REFERRERS {
+                return Err(LayoutError::TooManyEntries {
+                    path: layout.path.clone(),
+                    limit: MAX_REFERRERS,
+                });
+            }
+            let what = if descriptor.media_type.is_index() {
+                match depth < MAX_NESTING {
+                    true => match layout.nested(&descriptor)? {
+                        Some(nested) => {
+                            left.extend(nested.into_iter().rev().map(|nested| (nested, depth + 1)));
+                            Sighting::Other
+                        }
+                        // Referrers may have been listed in it.
+                        None if depth == 0 => Sighting::Unread(SkipReason::Missing(descriptor.digest.clone())),
+                        None => Sighting::Other,
+                    },
+                    false => Sighting::Other,
+                }
+            } else {
+                self.look(&descriptor, depth)?
+            };
+            if !matches!(what, Sighting::Other) {
+                self.listed.push(Listed { descriptor, what });
+            }
+        }
+        Ok(seen)
+    }
+
+    fn look(&self, descriptor: &Descriptor, depth: usize) -> Result<Sighting, LayoutError> {
+        let content = match self.layout.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE) {
+            Ok(Some(content)) => content,
+            // An image's children are often left out of a layout.
+            Ok(None) if depth > 0 => return Ok(Sighting::Other),
+            Ok(None) => return Ok(Sighting::Unread(SkipReason::Missing(descriptor.digest.clone()))),
+            Err(LayoutError::TooLarge { .. }) => {
+                let too_large = NotASignature::ManifestTooLarge(descriptor.size);
+                return Ok(Sighting::Unread(too_large.into()));
+            }
+            Err(error) => return Err(error),
+        };
+        if !descriptor.digest.matches(&content) {
+            let reason = NotASignature::WrongBytes(descriptor.digest.clone());
+            return Ok(Sighting::Skipped(reason.into()));
+        }
+        Ok(match Manifest::parse(&descriptor.media_type, &content) {
+            Ok(manifest) => manifest
+                .subject
+                .map_or(Sighting::Other, |subject| Sighting::RefersTo(subject.digest)),
+            Err(error) => Sighting::Skipped(NotASignature::Manifest(error).into()),
+        })
+    }
+
+    /// Reads the blobs that nothing lists, and notes the manifests that refer to something.
+    fn search(&mut self, seen: &HashSet<Digest>) -> Result<(), LayoutError> {
+        let Ok(media_type) = MediaType::parse(MediaType::OCI_MANIFEST) else {
+            return Ok(());
+        };
+        let layout = self.layout;
+        for digest in layout.small_blobs(MAX_SIGNATURES_MANIFEST_SIZE)? {
+            if seen.contains(&digest) {
+                continue;
+            }
+            let Some(content) = layout.blob(&digest, MAX_SIGNATURES_MANIFEST_SIZE)? else {
+                continue;
+            };
+            // Most blobs are something else.
+            if !content.trim_ascii_start().starts_with(b"{") {
+                continue;
+            }
+            let parsed = Manifest::parse(&media_type, &content).ok();
+            if let Some(subject) = parsed.and_then(|manifest| manifest.subject) {
+                let descriptor = Descriptor {
+                    media_type: media_type.clone(),
+                    size: content.len() as u64,
+                    digest,
+                };
+                self.loose.push((descriptor, subject.digest));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Walk<'_> {
-    fn everything(&mut self) -> Result<(), LayoutError> {
+    fn everything(&mut self, survey: &Survey<'_>) -> Result<(), LayoutError> {
         let layout = self.layout;
         for entry in layout.entries.iter().filter(|entry| layout.names(entry, self.subject)) {
             self.named(&entry.descriptor)?;
         }
-        self.listed()?;
-        self.loose()
+        for Listed { descriptor, what } in &survey.listed {
+            // What is named was read.
+            if !self.seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            match what {
+                Sighting::RefersTo(subject) if subject == self.subject => self.reopen(descriptor)?,
+                Sighting::RefersTo(_) | Sighting::Other => {}
+                // An image too large for a signature.
+                Sighting::Unread(_) if descriptor.digest == *self.subject => {}
+                Sighting::Unread(reason) => self.unread(&SkippedItem::Manifest(descriptor.digest.clone()), reason),
+                Sighting::Skipped(reason) => self.skip_manifest(descriptor, reason.clone()),
+            }
+        }
+        for (descriptor, subject) in &survey.loose {
+            if subject == self.subject && self.seen.insert(descriptor.digest.clone()) {
+                self.reopen(descriptor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a manifest that was seen before.
+    fn reopen(&mut self, descriptor: &Descriptor) -> Result<(), LayoutError> {
+        match self.layout.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE)? {
+            Some(content) => self.open(descriptor, content),
+            // It was there a moment ago.
+            None => {
+                self.skip_manifest(descriptor, SkipReason::Missing(descriptor.digest.clone()));
+                Ok(())
+            }
+        }
     }
 
     /// Remembers that something which may be an attestation of the image cannot be read.
@@ -206,104 +386,6 @@ impl Walk<'_> {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// Reads what `index.json` lists, and takes what refers to the image.
-    fn listed(&mut self) -> Result<(), LayoutError> {
-        let entries = self.layout.entries.iter().rev();
-        let mut left: Vec<(Descriptor, usize)> = entries.map(|entry| (entry.descriptor.clone(), 0)).collect();
-        while let Some((descriptor, depth)) = left.pop() {
-            if !self.seen.insert(descriptor.digest.clone()) {
-                continue;
-            }
-            if self.seen.len() + left.len() > MAX_REFERRERS {
-                return Err(LayoutError::TooManyEntries {
-                    path: self.layout.path.clone(),
-                    limit: MAX_REFERRERS,
-                });
-            }
-            let media_type = &descriptor.media_type;
-            if *media_type == MediaType::OCI_INDEX || *media_type == MediaType::DOCKER_INDEX {
-                if depth < MAX_NESTING {
-                    match self.layout.nested(&descriptor)? {
-                        Some(nested) => left.extend(nested.into_iter().rev().map(|nested| (nested, depth + 1))),
-                        // Referrers may have been listed in it.
-                        None if depth == 0 => {
-                            let missing = SkipReason::Missing(descriptor.digest.clone());
-                            self.unread(&SkippedItem::Manifest(descriptor.digest.clone()), &missing);
-                        }
-                        None => {}
-                    }
-                }
-                continue;
-            }
-            let content = match self.layout.blob(&descriptor.digest, MAX_SIGNATURES_MANIFEST_SIZE) {
-                Ok(Some(content)) => content,
-                // An image's children are often left out of a layout.
-                Ok(None) if depth > 0 => continue,
-                Ok(None) => {
-                    let missing = SkipReason::Missing(descriptor.digest.clone());
-                    self.unread(&SkippedItem::Manifest(descriptor.digest.clone()), &missing);
-                    continue;
-                }
-                // Too large for a signature.
-                Err(LayoutError::TooLarge { .. }) if descriptor.digest == *self.subject => continue,
-                Err(LayoutError::TooLarge { .. }) => {
-                    let too_large = NotASignature::ManifestTooLarge(descriptor.size).into();
-                    self.unread(&SkippedItem::Manifest(descriptor.digest.clone()), &too_large);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            if !descriptor.digest.matches(&content) {
-                let reason = NotASignature::WrongBytes(descriptor.digest.clone());
-                self.skip_manifest(&descriptor, reason.into());
-                continue;
-            }
-            match Manifest::parse(&descriptor.media_type, &content) {
-                Ok(manifest) if self.refers(&manifest) => self.open(&descriptor, content)?,
-                Ok(_) => {}
-                Err(error) => self.skip_manifest(&descriptor, NotASignature::Manifest(error).into()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the blobs that nothing lists, and takes the manifests that refer to the image.
-    fn loose(&mut self) -> Result<(), LayoutError> {
-        let Ok(media_type) = MediaType::parse(MediaType::OCI_MANIFEST) else {
-            return Ok(());
-        };
-        for digest in self.layout.small_blobs(MAX_SIGNATURES_MANIFEST_SIZE)? {
-            if self.seen.contains(&digest) {
-                continue;
-            }
-            let Some(content) = self.layout.blob(&digest, MAX_SIGNATURES_MANIFEST_SIZE)? else {
-                continue;
-            };
-            // Most blobs are something else.
-            if !content.trim_ascii_start().starts_with(b"{") {
-                continue;
-            }
-            let refers = Manifest::parse(&media_type, &content).is_ok_and(|manifest| self.refers(&manifest));
-            if refers {
-                let descriptor = Descriptor {
-                    media_type: media_type.clone(),
-                    size: content.len() as u64,
-                    digest: digest.clone(),
-                };
-                self.seen.insert(digest);
-                self.open(&descriptor, content)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn refers(&self, manifest: &Manifest) -> bool {
-        manifest
-            .subject
-            .as_ref()
-            .is_some_and(|subject| subject.digest == *self.subject)
     }
 
     /// Takes the signatures of a manifest, the newest first: cosign appends.
