@@ -6,14 +6,19 @@ use std::time::Duration;
 use assay_proto::v1 as proto;
 use assay_proto::v1::control_client;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status};
 use tower::service_fn;
 
 use super::Failure;
 
 /// Longer than the daemon's own deadline for gathering: an explanation may wait for a slow registry.
 const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Messages that wait until the daemon takes them.
+const IN_FLIGHT: usize = 4;
 
 /// Asks the control service.
 pub(super) struct ControlClient {
@@ -46,7 +51,7 @@ impl ControlClient {
             .status(proto::StatusRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn reload(&mut self) -> Result<proto::ReloadResponse, Failure> {
@@ -54,7 +59,7 @@ impl ControlClient {
             .reload(proto::ReloadRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn sync_status(&mut self) -> Result<proto::SyncStatusResponse, Failure> {
@@ -86,7 +91,7 @@ impl ControlClient {
             .show_policy(proto::ShowPolicyRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn explain(&mut self, reference: &str) -> Result<proto::ExplainResponse, Failure> {
@@ -97,7 +102,7 @@ impl ControlClient {
             .explain(request)
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn tree(&mut self, reference: &str) -> Result<proto::TreeResponse, Failure> {
@@ -108,7 +113,7 @@ impl ControlClient {
             .tree(request)
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn cache_stats(&mut self) -> Result<proto::CacheStatsResponse, Failure> {
@@ -116,7 +121,7 @@ impl ControlClient {
             .cache_stats(proto::CacheStatsRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn clear_cache(&mut self) -> Result<proto::ClearCacheResponse, Failure> {
@@ -124,13 +129,40 @@ impl ControlClient {
             .clear_cache(proto::ClearCacheRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
-}
 
-fn failure(status: Status) -> Failure {
-    match status.code() {
-        Code::InvalidArgument => Failure::Input(status.message().to_owned()),
-        _ => Failure::Daemon(status.message().to_owned()),
+    /// Everything that a judgement of an image may need, in parts.
+    pub(super) async fn export_evidence(
+        &mut self,
+        reference: &str,
+    ) -> Result<Streaming<proto::ExportEvidenceResponse>, Failure> {
+        let request = proto::ExportEvidenceRequest {
+            reference: reference.to_owned(),
+        };
+        Ok(self.client.export_evidence(request).await?.into_inner())
+    }
+
+    /// Begins to import the evidence of an image: where the daemon is answered, and what it asks.
+    pub(super) async fn import_evidence(
+        &mut self,
+        first: proto::import_evidence_request::Part,
+    ) -> Result<
+        (
+            mpsc::Sender<proto::ImportEvidenceRequest>,
+            Streaming<proto::ImportEvidenceResponse>,
+        ),
+        Failure,
+    > {
+        let (outgoing, requests) = mpsc::channel(IN_FLIGHT);
+        // There is room for the first.
+        let _ = outgoing.send(proto::ImportEvidenceRequest { part: Some(first) }).await;
+        let events = self.client.import_evidence(ReceiverStream::new(requests)).await?;
+        Ok((outgoing, events.into_inner()))
+    }
+
+    /// Every image with stored evidence, as it stands now.
+    pub(super) async fn inventory(&mut self) -> Result<Streaming<proto::InventoryResponse>, Failure> {
+        Ok(self.client.inventory(proto::InventoryRequest {}).await?.into_inner())
     }
 }

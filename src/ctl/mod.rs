@@ -7,8 +7,11 @@ mod blob;
 mod bundle;
 mod client;
 mod decisions;
+mod evidence;
+mod inventory;
 mod offline;
 mod policy;
+mod progress;
 mod publish;
 mod render;
 mod sync;
@@ -25,6 +28,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::blob::VerifyBlob;
 use self::bundle::VerifyBundle;
 use self::client::ControlClient;
+use self::evidence::Bundle;
 use self::offline::Offline;
 use self::publish::Publish;
 use self::sync::Sync;
@@ -74,6 +78,11 @@ enum Command {
     VerifyBlob(Box<VerifyBlob>),
     /// Show every signature, attestation and referrer of an image, with who signed it and when. Decides nothing
     Tree(Judge),
+    /// Carry the evidence of images to nodes that reach no registry
+    #[command(subcommand)]
+    Bundle(Bundle),
+    /// Show every image that was admitted on this node and has evidence, judged anew by that alone and without a network
+    Inventory,
     /// Speak the protocol of sigstore's conformance suite
     #[command(hide = true)]
     VerifyBundle(VerifyBundle),
@@ -163,7 +172,7 @@ enum Policy {
 enum Cache {
     /// Show how much is cached and how often it served
     Stats,
-    /// Forget all verdicts and evidence; nothing is lost but time
+    /// Forget all verdicts and evidence. Nothing is lost but time, and what was imported: import it again
     Clear,
 }
 
@@ -173,6 +182,37 @@ enum Failure {
     Daemon(String),
     /// What was given is wrong.
     Input(String),
+}
+
+impl Failure {
+    /// The daemon said what it should not have.
+    fn unexpected(what: impl ToString) -> Self {
+        Self::Daemon(format!("assayd answers unexpectedly: {}", what.to_string()))
+    }
+
+    /// Why, for a person.
+    fn into_message(self) -> String {
+        match self {
+            Self::Daemon(message) | Self::Input(message) => message,
+        }
+    }
+
+    /// The same, with what it is about before it.
+    fn about(self, what: &str) -> Self {
+        match self {
+            Self::Daemon(message) => Self::Daemon(format!("{what}: {message}")),
+            Self::Input(message) => Self::Input(format!("{what}: {message}")),
+        }
+    }
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        match status.code() {
+            tonic::Code::InvalidArgument => Self::Input(status.message().to_owned()),
+            _ => Self::Daemon(status.message().to_owned()),
+        }
+    }
 }
 
 /// Runs a command.
@@ -209,6 +249,8 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
             render::tree(output, &tree);
             Ok(seen(&tree))
         }
+        Command::Bundle(command) => evidence::run(output, command, async || connect(cli).await).await,
+        Command::Inventory => inventory::run(output, &mut connect(cli).await?).await,
         Command::VerifyBundle(asked) => bundle::conformance(output, asked),
         Command::Trust(command) => trust::run(output, command),
         Command::Policy(Policy::Check { file, strict }) => Ok(policy::check(output, file, *strict)),

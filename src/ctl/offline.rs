@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use assay_proto::v1 as proto;
 use assay_verify::Timestamp;
+use assay_verify::query::Query;
 use assay_verify::reference::Reference;
 
 use super::Failure;
+use super::evidence::BundledAnswers;
 use crate::admission::{self, Hook, Question, Tree};
 use crate::fetch::layout::{Found, Layout, LayoutError};
 use crate::hooks::control::{explained, tree_response};
@@ -25,8 +27,14 @@ impl Offline<'_> {
     /// Judges the image.
     pub(super) fn explain(&self) -> Result<proto::ExplainResponse, Failure> {
         let snapshot = load(self.policy, self.now)?;
-        let (question, found) = find(self.layout, &self.reference)?;
-        let mut explanation = admission::offline(&Arc::new(snapshot), &question, &found, self.now);
+        let input = |error: LayoutError| Failure::Input(format!("{}: {error}", self.layout.display()));
+        let layout = Layout::open(self.layout).map_err(input)?;
+        let (question, found) = find(&layout, &self.reference).map_err(input)?;
+        let answers = BundledAnswers::of(&layout).map_err(input)?;
+        // One that cannot be read is not there.
+        let answer = |query: &Query| answers.to(query).ok().flatten().map(Arc::from);
+        let snapshot = Arc::new(snapshot);
+        let mut explanation = admission::offline_with(&snapshot, &question, &found, self.now, answer);
         explanation.skipped = found.skipped;
         Ok(explained(&self.reference, &question, &explanation))
     }
@@ -39,7 +47,9 @@ impl Offline<'_> {
         } else {
             None
         };
-        let (question, found) = find(self.layout, &self.reference)?;
+        let input = |error: LayoutError| Failure::Input(format!("{}: {error}", self.layout.display()));
+        let layout = Layout::open(self.layout).map_err(input)?;
+        let (question, found) = find(&layout, &self.reference).map_err(input)?;
         let described = found
             .signatures
             .iter()
@@ -62,13 +72,9 @@ fn load(policy: &Path, now: Timestamp) -> Result<TrustSnapshot, Failure> {
 }
 
 /// The image that a reference names in a layout, and its signatures.
-fn find(layout: &Path, reference: &Reference) -> Result<(Question, Found), Failure> {
-    let input = |error: LayoutError| Failure::Input(format!("{}: {error}", layout.display()));
-    let opened = Layout::open(layout).map_err(input)?;
-    let digest = reference.digest.as_ref().map(ToString::to_string);
-    let wanted = digest.as_deref().or(reference.tag.as_deref()).unwrap_or("latest");
-    let descriptor = opened.resolve(wanted).map_err(input)?;
-    let found = opened.signatures(&descriptor.digest).map_err(input)?;
+fn find(layout: &Layout, reference: &Reference) -> Result<(Question, Found), LayoutError> {
+    let descriptor = layout.find(reference)?;
+    let found = layout.signatures(&descriptor.digest)?;
     let question = Question {
         repository: reference.repository.clone(),
         descriptor,

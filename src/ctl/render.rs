@@ -355,24 +355,31 @@ fn headline(explained: &proto::ExplainResponse) -> String {
     let Some(verdict) = &explained.verdict else {
         return bad("no verdict");
     };
-    let word = match (verdict.verdict(), verdict.audited) {
+    format!("{}: {}", headline_word(verdict), verdict.reason)
+}
+
+/// The verdict in capitals, with the code of a denial.
+pub(super) fn headline_word(verdict: &proto::VerifyResponse) -> String {
+    match (verdict.verdict(), verdict.audited) {
         (proto::Verdict::Admit, false) => good("ADMIT"),
         (proto::Verdict::Admit, true) => warn("ADMIT (audit)"),
         _ => bad(&format!("DENY {}", verdict.code)),
-    };
-    format!("{word}: {}", verdict.reason)
+    }
+}
+
+/// The verdict for machines.
+pub(super) fn word(verdict: &proto::VerifyResponse) -> &'static str {
+    match verdict.verdict() {
+        proto::Verdict::Admit => "admit",
+        _ => "deny",
+    }
 }
 
 fn verdict_json(explained: &proto::ExplainResponse) -> Map<String, Value> {
     let verdict = explained.verdict.clone().unwrap_or_default();
     let descriptor = explained.descriptor.clone().unwrap_or_default();
-    let word = if verdict.verdict() == proto::Verdict::Admit {
-        "admit"
-    } else {
-        "deny"
-    };
     Map::from_iter([
-        ("verdict".to_owned(), json!(word)),
+        ("verdict".to_owned(), json!(word(&verdict))),
         ("audited".to_owned(), json!(verdict.audited)),
         ("code".to_owned(), json!(verdict.code)),
         ("reason".to_owned(), json!(verdict.reason)),
@@ -469,6 +476,7 @@ fn cache_json(cache: &proto::CacheStatsResponse) -> Value {
         "damaged_records": cache.damaged_records,
         "damaged_stores": cache.damaged_stores,
         "evicted": cache.evicted,
+        "imported_images": cache.imported_images,
     })
 }
 
@@ -487,8 +495,9 @@ fn cache_lines(cache: &proto::CacheStatsResponse) {
         cache.evidence_state.clone()
     };
     println!(
-        "  evidence   {state}; of {} images, {} of {} KiB, {} KiB on disk, {} evicted",
+        "  evidence   {state}; of {} images, {} of them imported, {} of {} KiB, {} KiB on disk, {} evicted",
         cache.evidence_images,
+        cache.imported_images,
         cache.evidence_bytes.div_ceil(1024),
         cache.evidence_bytes_limit.div_ceil(1024),
         cache.bytes_on_disk.div_ceil(1024),
@@ -538,11 +547,11 @@ fn good(word: &str) -> String {
     coloured(word, "32")
 }
 
-fn warn(word: &str) -> String {
+pub(super) fn warn(word: &str) -> String {
     coloured(word, "33")
 }
 
-fn bad(word: &str) -> String {
+pub(super) fn bad(word: &str) -> String {
     coloured(word, "31")
 }
 

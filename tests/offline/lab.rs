@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -11,11 +11,14 @@ use std::time::{Duration, SystemTime};
 use assay_integration::certificates::{Authority, Profile};
 use assay_integration::envelope::{EnvelopeSigner, JWS};
 use assay_integration::registry::{OCI_EMPTY, OCI_INDEX, OCI_MANIFEST, Registry};
+use assay_proto::v1::control_server::ControlServer;
 use assay_verify::Timestamp;
 use assay_verify::code::Code;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::evidence::SIMPLE_SIGNING;
+use assay_verify::limits::MAX_QUESTION_SIZE;
 use assay_verify::query::{Query, Unanswered};
+use assay_verify::sigstore::dsse::{IN_TOTO, pre_authentication_encoding};
 use assayd::admission::answers::{RevocationAnswers, World};
 use assayd::admission::respondents::Respondents;
 use assayd::admission::{Admission, Hook, Question, Verdict};
@@ -23,6 +26,7 @@ use assayd::cache::answers::{AnswerOptions, AnswerStore};
 use assayd::cache::evidence::{EvidenceOptions, EvidenceStore};
 use assayd::fetch::revocation::{AnswerMemory, RevocationEndpoints, Source};
 use assayd::fetch::{Client, FetchConfig, ProcessMemory, RegistryConfig};
+use assayd::hooks::control::ControlService;
 use assayd::plugin::Plugins;
 use assayd::sync::Status;
 use assayd::trust::TrustState;
@@ -36,7 +40,10 @@ use rcgen::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::UnixListener;
 use tokio::time::Instant;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
 
 /// Where the signer's certificate may be revoked. Nobody listens there: [`Endpoints`] answers.
 const CRL: &str = "http://crl.example/corp.crl";
@@ -46,6 +53,11 @@ const SERIAL: u64 = 7;
 
 /// The repository of the images.
 pub(crate) const APP: &str = "app";
+
+/// Where signatures lie that are not beside their image.
+const ELSEWHERE: &str = "signatures";
+
+const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// A registry, and who signs: `corp` with a certificate that can be revoked, `release` with a bare key.
 pub(crate) struct Lab {
@@ -189,10 +201,62 @@ impl Lab {
 
     /// Has `release` sign an image, with cosign.
     pub(crate) fn sign_by_release(&self, image: &Value) {
-        self.hang_signature(image, &self.release);
+        self.hang_signature(APP, image, &self.release);
     }
 
-    fn hang_signature(&self, image: &Value, key: &KeyPair) {
+    /// Has somebody sign an image whom nobody knows.
+    pub(crate) fn sign_by_a_stranger(&self, image: &Value) {
+        self.hang_signature(APP, image, &KeyPair::generate().unwrap());
+    }
+
+    /// Has `release` sign an image, in a repository of signatures.
+    pub(crate) fn sign_elsewhere(&self, image: &Value) {
+        self.hang_signature(ELSEWHERE, image, &self.release);
+    }
+
+    /// Attests an image by `release`: a scan that was finished then, with a finding of this severity.
+    pub(crate) fn scan(&self, image: &Value, finished: Timestamp, severity: &str) {
+        let content = self.registry.content();
+        let digest = image["digest"].as_str().unwrap().trim_start_matches("sha256:");
+        let findings = json!([{ "VulnerabilityID": "CVE-1", "Severity": severity }]);
+        let statement = json!({
+            "_type": "https://in-toto.io/Statement/v1",
+            "subject": [{ "digest": { "sha256": digest } }],
+            "predicateType": "https://cosign.sigstore.dev/attestation/vuln/v1",
+            "predicate": {
+                "invocation": { "uri": "", "event_id": "", "builder.id": "" },
+                "scanner": { "uri": "pkg:trivy", "version": "1", "db": { "uri": "", "version": "" },
+                    "result": { "SchemaVersion": 2, "Results": [{ "Target": "app", "Vulnerabilities": findings }] } },
+                "metadata": { "scanStartedOn": finished, "scanFinishedOn": finished },
+            },
+        })
+        .to_string();
+        let signature = self
+            .release
+            .sign(&pre_authentication_encoding(IN_TOTO, statement.as_bytes()))
+            .unwrap();
+        let bundle = json!({
+            "mediaType": BUNDLE,
+            "verificationMaterial": { "publicKey": { "hint": "release" } },
+            "dsseEnvelope": {
+                "payload": STANDARD.encode(statement),
+                "payloadType": IN_TOTO,
+                "signatures": [{ "sig": STANDARD.encode(signature) }],
+            },
+        })
+        .to_string();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_MANIFEST,
+            "artifactType": BUNDLE,
+            "config": { "mediaType": OCI_EMPTY, "digest": content.put_blob(APP, "{}"), "size": 2 },
+            "layers": [{ "mediaType": BUNDLE, "digest": content.put_blob(APP, bundle.clone()), "size": bundle.len() }],
+            "subject": image,
+        });
+        content.put_manifest(APP, OCI_MANIFEST, manifest.to_string());
+    }
+
+    fn hang_signature(&self, repository: &str, image: &Value, key: &KeyPair) {
         let content = self.registry.content();
         let digest = image["digest"].as_str().unwrap();
         let payload = json!({
@@ -208,16 +272,31 @@ impl Lab {
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": OCI_MANIFEST,
-            "config": { "mediaType": OCI_EMPTY, "digest": content.put_blob(APP, "{}"), "size": 2 },
+            "config": { "mediaType": OCI_EMPTY, "digest": content.put_blob(repository, "{}"), "size": 2 },
             "layers": [{
                 "mediaType": SIMPLE_SIGNING,
-                "digest": content.put_blob(APP, payload.clone()),
+                "digest": content.put_blob(repository, payload.clone()),
                 "size": payload.len(),
                 "annotations": { "dev.cosignproject.cosign/signature": signature },
             }],
         });
-        let manifest = content.put_manifest(APP, OCI_MANIFEST, manifest.to_string());
-        content.tag(APP, &format!("{}.sig", digest.replace(':', "-")), &manifest);
+        let manifest = content.put_manifest(repository, OCI_MANIFEST, manifest.to_string());
+        content.tag(repository, &format!("{}.sig", digest.replace(':', "-")), &manifest);
+    }
+
+    /// `HOST/app@DIGEST`.
+    pub(crate) fn reference(&self, image: &Value) -> String {
+        format!(
+            "{}@{}",
+            self.registry.repository(APP),
+            image["digest"].as_str().unwrap()
+        )
+    }
+
+    /// Names an image by a tag, too.
+    pub(crate) fn tag(&self, image: &Value, tag: &str) -> String {
+        self.registry.content().tag(APP, tag, image["digest"].as_str().unwrap());
+        format!("{}:{tag}", self.registry.repository(APP))
     }
 
     pub(crate) fn question(&self, image: &Value) -> Question {
@@ -234,7 +313,8 @@ impl Lab {
             "version = 1\nunmatched = \"deny\"\n\
              [authority.corp]\ntype = \"notation\"\ntrust_stores = [\"ca:corp\"]\ntrusted_identities = [\"*\"]\nlevel = \"strict\"\n\
              [authority.release]\ntype = \"cosign\"\nkeys = [\"release.pub\"]\n\
-             [[rule]]\nname = \"signed\"\nimages = [\"{}/**\"]\n{rule}\n",
+             [authority.elsewhere]\ntype = \"cosign\"\nkeys = [\"release.pub\"]\nrepository = \"{0}/{ELSEWHERE}\"\n\
+             [[rule]]\nname = \"signed\"\nimages = [\"{0}/**\"]\n{rule}\n",
             self.registry.host()
         )
     }
@@ -347,6 +427,45 @@ impl Node {
         counts.blobs + counts.listings + counts.manifests + counts.tokens
     }
 
+    /// Answers assayctl from now on.
+    pub(crate) fn serve(&self) {
+        let listener = UnixListener::bind(self.socket()).unwrap();
+        let service = ControlService::new(self.admission.clone(), Timestamp::now());
+        let control = ControlServer::new(service).max_decoding_message_size(MAX_QUESTION_SIZE);
+        let server = Server::builder().add_service(control);
+        tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.directory.path().join("control.sock")
+    }
+
+    /// The policy document.
+    pub(crate) fn policy(&self) -> PathBuf {
+        self.directory.path().join("policy.toml")
+    }
+
+    /// Runs assayctl against this node.
+    pub(crate) async fn assayctl(&self, arguments: &[&str]) -> Ran {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_assayctl"));
+        command
+            .args(arguments)
+            .env("ASSAYD_CONTROL_SOCKET", self.socket())
+            .kill_on_drop(true);
+        let output = command.output().await.unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
+    /// Whether anything is stored for any image.
+    pub(crate) async fn has_any_evidence(&self) -> bool {
+        !self.admission.evidence().list(None).await.unwrap().images.is_empty()
+    }
+
     /// Whether anything is stored for an image.
     pub(crate) async fn has_evidence(&self, question: &Question) -> bool {
         let evidence = self.admission.evidence();
@@ -354,6 +473,26 @@ impl Node {
             .peek(&question.repository, &question.descriptor)
             .await
             .is_empty()
+    }
+}
+
+/// What a program did.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    #[track_caller]
+    pub(crate) fn ended_with(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 
