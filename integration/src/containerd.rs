@@ -45,6 +45,8 @@ pub struct Builder {
 #[derive(Debug)]
 struct RegistryHost {
     host: String,
+    /// Where its content is fetched from, where that is another host.
+    mirror: Option<String>,
     ca: Option<String>,
 }
 
@@ -78,6 +80,17 @@ impl Builder {
     pub fn plain_http(mut self, host: &str) -> Self {
         self.registries.push(RegistryHost {
             host: host.into(),
+            mirror: None,
+            ca: None,
+        });
+        self
+    }
+
+    /// Has everything of `host` fetched from `mirror`, in plain HTTP. `host` itself is never asked.
+    pub fn mirror(mut self, host: &str, mirror: &str) -> Self {
+        self.registries.push(RegistryHost {
+            host: host.into(),
+            mirror: Some(mirror.into()),
             ca: None,
         });
         self
@@ -87,6 +100,7 @@ impl Builder {
     pub fn tls(mut self, host: &str, ca: &str) -> Self {
         self.registries.push(RegistryHost {
             host: host.into(),
+            mirror: None,
             ca: Some(ca.into()),
         });
         self
@@ -196,6 +210,7 @@ impl Containerd {
             &self.directory.path().join("certs.d"),
             &RegistryHost {
                 host: host.into(),
+                mirror: None,
                 ca: None,
             },
         )
@@ -373,7 +388,7 @@ fn spec(reference: &str) -> Option<ImageSpec> {
 fn write_host(certs: &Path, registry: &RegistryHost) -> Result<()> {
     let directory = certs.join(&registry.host);
     fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
-    let host = &registry.host;
+    let host = registry.mirror.as_ref().unwrap_or(&registry.host);
     let hosts = match &registry.ca {
         None => format!("[host.\"http://{host}\"]\ncapabilities = [\"pull\", \"resolve\"]\n"),
         Some(ca) => {
@@ -383,7 +398,11 @@ fn write_host(certs: &Path, registry: &RegistryHost) -> Result<()> {
             format!("[host.\"https://{host}\"]\ncapabilities = [\"pull\", \"resolve\"]\nca = \"{file}\"\n")
         }
     };
-    fs::write(directory.join("hosts.toml"), hosts).context("cannot write hosts.toml")
+    // Whom containerd asks when a mirror has no answer; otherwise it is the registry itself.
+    let server = registry.mirror.as_ref();
+    let server = server.map(|mirror| format!("server = \"http://{mirror}\"\n"));
+    let text = server.unwrap_or_default() + &hosts;
+    fs::write(directory.join("hosts.toml"), text).context("cannot write hosts.toml")
 }
 
 /// NRI is off because its socket's path is one for the whole machine; a container without CAP_SYS_RESOURCE must not
