@@ -67,7 +67,7 @@ impl ControlClient {
             .sync_status(proto::SyncStatusRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn sync_now(&mut self) -> Result<proto::SyncStatusResponse, Failure> {
@@ -75,7 +75,7 @@ impl ControlClient {
             .sync_now(proto::SyncNowRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn metrics(&mut self) -> Result<proto::MetricsResponse, Failure> {
@@ -83,7 +83,7 @@ impl ControlClient {
             .metrics(proto::MetricsRequest {})
             .await
             .map(tonic::Response::into_inner)
-            .map_err(failure)
+            .map_err(Failure::from)
     }
 
     pub(super) async fn show_policy(&mut self) -> Result<proto::ShowPolicyResponse, Failure> {

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::limits::{
-    MAX_NESTING, MAX_REFERRERS, MAX_REPOSITORY_FILE_SIZE, MAX_REPOSITORY_PATH_LENGTH, MAX_REPOSITORY_SIZE,
-    MAX_TIMESTAMP_FILE_SIZE,
+    MAX_FLEET_FILE_SIZE, MAX_NESTING, MAX_REFERRERS, MAX_REPOSITORY_PATH_LENGTH, MAX_REPOSITORY_SIZE,
+    MAX_TIMESTAMP_METADATA_SIZE,
 };
 use assay_verify::manifest::Manifest;
 use assay_verify::untrusted::Untrusted;
@@ -106,7 +106,7 @@ pub(super) fn pack<W: Write>(
     let mut size = 0;
     for place in files {
         let path = folder.join(&*place.0);
-        let content = read(&path, MAX_REPOSITORY_FILE_SIZE)?;
+        let content = read(&path, MAX_FLEET_FILE_SIZE)?;
         size += content.len() as u64;
         if size > MAX_REPOSITORY_SIZE {
             return Err(about(folder, format!("it has more than {MAX_REPOSITORY_SIZE} bytes")));
@@ -160,7 +160,7 @@ pub(super) fn unpack(
         return Err(refuse(format!("it has more than {MAX_REPOSITORY_SIZE} bytes")));
     }
     let content = |place: &RepositoryPath, descriptor: &Descriptor| {
-        let content = layout.content(descriptor, MAX_REPOSITORY_FILE_SIZE);
+        let content = layout.content(descriptor, MAX_FLEET_FILE_SIZE);
         let content = content.map_err(|error| refuse(error.to_string()))?;
         content.ok_or_else(|| refuse(format!("the bytes of {} are not there, or are others", place.0)))
     };
@@ -189,7 +189,7 @@ fn shown(version: Option<u64>) -> String {
 /// The version that a `timestamp.json` claims (TUF specification §4.6). Going back to an older one by mistake would only be refused
 /// by the node.
 fn version(timestamp: &[u8]) -> Option<u64> {
-    if timestamp.len() > MAX_TIMESTAMP_FILE_SIZE {
+    if timestamp.len() > MAX_TIMESTAMP_METADATA_SIZE {
         return None;
     }
     let json: Value = serde_json::from_slice(timestamp).ok()?;
@@ -197,7 +197,7 @@ fn version(timestamp: &[u8]) -> Option<u64> {
 }
 
 fn version_in(folder: &Path) -> Option<u64> {
-    version(&read(&folder.join(TIMESTAMP), MAX_TIMESTAMP_FILE_SIZE).ok()?)
+    version(&read(&folder.join(TIMESTAMP), MAX_TIMESTAMP_METADATA_SIZE).ok()?)
 }
 
 /// Writes a file so that it is there whole, or as it was before. The daemon reads it, whatever the umask.
@@ -320,6 +320,6 @@ mod tests {
         ] {
             assert_eq!(version(bad.as_bytes()), None, "{bad}");
         }
-        assert_eq!(version(&vec![b' '; MAX_TIMESTAMP_FILE_SIZE + 1]), None);
+        assert_eq!(version(&vec![b' '; MAX_TIMESTAMP_METADATA_SIZE + 1]), None);
     }
 }
