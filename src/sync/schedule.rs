@@ -6,10 +6,10 @@
 //!   failure or an update of the fleet, ask no more often than nodes that have run for months: 1,667 a second.
 //! - **After a poll that succeeded** it waits the interval, 10 % more or less. Without that, nodes that once fell into step
 //!   would stay in it; with it they are spread over the whole interval after some fifty polls.
-//! - **After a failure** it waits a uniform part of a time that begins at twice the interval and doubles up to
-//!   [`MAX_POLL_BACKOFF`]: so the first retry comes after one interval in the mean, and a repository that comes back after an
-//!   hour is asked 667 times a second and not by all at once. It never waits less than the shortest interval that the node's
-//!   configuration allows.
+//! - **After a failure** it waits a uniform part of a time that begins at twice the interval and is then as long as polls have
+//!   failed, up to [`MAX_POLL_BACKOFF`]: so the first retry comes after one interval in the mean, a short outage is over for
+//!   the last node after as long again, and a repository that comes back after an hour is asked 667 times a second and not by
+//!   all at once. It never waits less than the shortest interval that the node's configuration allows.
 //! - **`Retry-After`** is kept to, and to it comes a uniform part of the interval: those who were told the same would come
 //!   back as one. It counts up to the longest interval that the configuration allows, lest an answer silence a node for
 //!   good.
@@ -40,12 +40,14 @@ impl Intervals {
     }
 }
 
-/// When the next poll is. It knows how many failed in a row, and nothing else.
+/// When the next poll is. It knows how many failed in a row, and how long that took.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     intervals: Intervals,
     interval: Duration,
     failures: u32,
+    /// The waits since the first of these failures.
+    failing: Duration,
 }
 
 impl Schedule {
@@ -55,6 +57,7 @@ impl Schedule {
             intervals,
             interval: intervals.clamp(None),
             failures: 0,
+            failing: Duration::ZERO,
         }
     }
 
@@ -81,6 +84,7 @@ impl Schedule {
     /// The wait after a poll that succeeded, whether or not it brought something.
     pub fn after_success(&mut self, random: u64) -> Duration {
         self.failures = 0;
+        self.failing = Duration::ZERO;
         let spread = self.interval / JITTER;
         self.interval - spread + part(2 * spread, random)
     }
@@ -88,16 +92,18 @@ impl Schedule {
     /// The wait after a poll that failed. `retry_after` is what the repository asked for.
     pub fn after_failure(&mut self, retry_after: Option<Duration>, random: u64) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        if let Some(asked) = retry_after {
-            let apart = part(self.interval, random).max(self.intervals.min);
-            return asked.min(self.intervals.max).saturating_add(apart);
-        }
-        let doubled = 2u32.saturating_pow(self.failures);
-        let backoff = self
-            .interval
-            .saturating_mul(doubled)
-            .min(MAX_POLL_BACKOFF.max(self.interval));
-        part(backoff, random).max(self.intervals.min)
+        let wait = match retry_after {
+            Some(asked) => {
+                let apart = part(self.interval, random).max(self.intervals.min);
+                asked.min(self.intervals.max).saturating_add(apart)
+            }
+            None => {
+                let backoff = self.failing.max(self.interval.saturating_mul(2));
+                part(backoff.min(MAX_POLL_BACKOFF.max(self.interval)), random).max(self.intervals.min)
+            }
+        };
+        self.failing = self.failing.saturating_add(wait);
+        wait
     }
 }
 
@@ -162,7 +168,7 @@ mod tests {
     #[test]
     fn failures_wait_longer_each_time_up_to_five_minutes() {
         let mut schedule = Schedule::new(intervals());
-        for longest in [120, 240, 300, 300, 300] {
+        for longest in [120, 120, 240, 300, 300] {
             let wait = schedule.after_failure(None, u64::MAX);
             assert!(
                 seconds(longest) - SECOND < wait && wait < seconds(longest),
@@ -172,6 +178,25 @@ mod tests {
         assert_eq!(schedule.failures(), 5);
         assert_eq!(schedule.after_success(0), seconds(54));
         assert_eq!(schedule.failures(), 0);
+    }
+
+    #[test]
+    fn the_last_node_is_back_when_an_outage_is_over_for_as_long_again() {
+        let outage = seconds(600);
+        for random in spread(1_000) {
+            let mut schedule = Schedule::new(intervals());
+            let mut at = Duration::ZERO;
+            while at < outage {
+                at += schedule.after_failure(None, random);
+            }
+            assert!(at <= 2 * outage, "{at:?}");
+        }
+        let mut schedule = Schedule::new(intervals());
+        let mut at = Duration::ZERO;
+        while at < seconds(30) {
+            at += schedule.after_failure(None, u64::MAX);
+        }
+        assert!(at <= seconds(120), "{at:?}");
     }
 
     #[test]
