@@ -5,6 +5,7 @@ mod lab;
 use std::fs;
 
 use assay_verify::Timestamp;
+use assay_verify::limits::MAX_CLOCK_SKEW;
 use jiff::SignedDuration;
 
 use lab::{DENIED, DONE, Fleet, USAGE};
@@ -164,9 +165,57 @@ async fn an_incident_takes_two_commands_and_no_offline_key() {
 }
 
 #[test]
+fn a_deny_list_from_the_future_is_refused_before_nodes_doubt_their_clocks() {
+    let fleet = Fleet::published();
+    let list = "{\"version\": 1, \"issued\": \"2099-01-01T00:00:00Z\", \"entries\": []}";
+    fleet.put("revocation/deny.json", list);
+    let said = &["revocation/deny.json", "issued is in the future", "2099-01-01"];
+    fleet.says(&["check"], DENIED, said);
+    let deny = ["deny", "--image", DIGEST, "--reason", "r", "--reference", "R"];
+    fleet.says(&deny, USAGE, said);
+    let unchanged = fs::read_to_string(fleet.files().join("revocation/deny.json")).unwrap();
+    assert_eq!(unchanged, list);
+}
+
+#[test]
+fn nothing_is_signed_by_a_clock_that_is_behind_what_was_signed() {
+    let fleet = Fleet::published();
+    let mut timestamp = fleet.json("timestamp.json");
+    timestamp["signed"]["x-assayd-signed-at"] = (now() + 2 * MAX_CLOCK_SKEW).to_string().into();
+    fs::write(fleet.folder().join("repository/timestamp.json"), timestamp.to_string()).unwrap();
+    let said = &["the local clock says", "timedatectl"];
+    fleet.says(
+        &["sign", "--timestamp-only", "--key", &fleet.key("online-1")],
+        USAGE,
+        said,
+    );
+    fleet.says(&["rotate"], USAGE, said);
+    let deny = ["deny", "--image", DIGEST, "--reason", "r", "--reference", "R"];
+    fleet.says(&deny, USAGE, said);
+}
+
+#[test]
+fn a_denial_that_cannot_be_published_changes_nothing() {
+    let fleet = Fleet::published();
+    fs::write(fleet.folder().join("publish.toml"), "nonsense").unwrap();
+    let before = fs::read_to_string(fleet.files().join("revocation/deny.json")).unwrap();
+    let deny = ["deny", "--image", DIGEST, "--reason", "r", "--reference", "R"];
+    fleet.says(&deny, USAGE, &["publish.toml"]);
+    assert_eq!(
+        fs::read_to_string(fleet.files().join("revocation/deny.json")).unwrap(),
+        before
+    );
+}
+
+#[test]
 fn a_denial_keeps_what_was_denied_and_never_goes_back_in_time() {
     let fleet = Fleet::new(&[]);
-    let future = "2099-01-01T00:00:00Z";
+    // The clock of another publisher, ahead by less than nodes allow.
+    let future = (now() + MAX_CLOCK_SKEW / 2)
+        .round(jiff::Unit::Second)
+        .unwrap()
+        .to_string();
+    let future = future.as_str();
     let entry = format!(
         "{{\"image\": \"{DIGEST}\", \"reason\": \"first\",   \"reference\": \"A\", \"at\": \"2026-01-01T00:00:00Z\"}}"
     );

@@ -8,8 +8,8 @@ use assay_verify::document::{Diagnostic, Severity};
 use assay_verify::limits::MAX_FLEET_SIZE;
 
 use super::files::{Tree, channels_of};
-use crate::sync::Channel;
-use crate::sync::layout::CHANNELS_FOLDER;
+use crate::sync::layout::{CHANNELS_FOLDER, DENY_LIST_FILE, REVOCATION_FOLDER};
+use crate::sync::{Channel, check_clock};
 use crate::trust::{Floor, TrustSnapshot, VerifiedFiles, load_fleet};
 
 /// What nodes of each channel would make of these files.
@@ -40,6 +40,7 @@ pub(super) fn check(tree: &Tree, now: Timestamp) -> Checked {
         match load_fleet(&VerifiedFiles::new(files), channel.as_str(), &Floor::default(), now) {
             Ok(snapshot) => {
                 checked.add(snapshot.warnings.iter().cloned());
+                checked.add(issued_ahead(&snapshot, now));
                 checked.channels.insert(channel, snapshot);
             }
             Err(diagnostics) => checked.add(diagnostics),
@@ -57,6 +58,16 @@ impl Checked {
             }
         }
     }
+}
+
+/// A deny-list that says it was issued later than it is now. Nodes would take their own clocks to be behind, and deny for it.
+fn issued_ahead(snapshot: &TrustSnapshot, now: Timestamp) -> Option<Diagnostic> {
+    let ahead = check_clock(now, snapshot.denials.issued()?).err()?;
+    let message = format!("issued is in the future: {ahead}");
+    Some(Diagnostic::error(
+        &format!("{REVOCATION_FOLDER}/{DENY_LIST_FILE}"),
+        message,
+    ))
 }
 
 /// What a node of a channel takes of these files.

@@ -21,10 +21,11 @@ use super::folder::{self, Folder};
 use super::keys::body;
 use super::metadata::second;
 use super::plan::Plan;
+use super::published::Published;
 use super::report;
 use crate::ctl::Output;
-use crate::sync::Role;
 use crate::sync::layout::{DENY_LIST_FILE, EXCEPTIONS_FILE, EXCEPTIONS_FOLDER, REVOCATION_FOLDER};
+use crate::sync::{Role, check_clock};
 
 #[derive(Args)]
 pub(in crate::ctl) struct NewDenial {
@@ -170,6 +171,8 @@ fn errors(diagnostics: Vec<Diagnostic>) -> Result<(), Stop> {
 /// Adds an entry and raises the time of issue. What is there is read strictly first, and what comes of it again.
 pub(super) fn deny(output: Output, folder: &Folder, asked: &NewDenial, now: Timestamp) -> Result<u8, Stop> {
     let _held = folder.hold()?;
+    let plan = Plan::read(folder)?;
+    Published::read(folder)?.check_clock(now)?;
     let path = folder.files().join(REVOCATION_FOLDER).join(DENY_LIST_FILE);
     let file = path.display().to_string();
     let content = folder::read(&path, MAX_DENY_LIST_SIZE).map_err(|error| Stop::io(&path, &error))?;
@@ -179,6 +182,11 @@ pub(super) fn deny(output: Output, folder: &Folder, asked: &NewDenial, now: Time
     };
     errors(DenyList::parse(&file, &old).diagnostics)?;
     let list: List<'_> = serde_json::from_str(&old).map_err(|error| Stop::usage(format!("{file}: {error}")))?;
+    check_clock(now, list.issued).map_err(|ahead| {
+        Stop::usage(format!(
+            "{file}: issued is in the future: {ahead}; correct it, or the clock of this machine"
+        ))
+    })?;
     let entry = asked.entry(now)?;
     let mut entries: Vec<&str> = list.entries.iter().map(|entry| entry.get()).collect();
     entries.push(&entry);
@@ -193,7 +201,6 @@ pub(super) fn deny(output: Output, folder: &Folder, asked: &NewDenial, now: Time
             .collect(),
     )?;
     folder::put(&path, new.as_bytes(), 0o644).map_err(|error| Stop::io(&path, &error))?;
-    let plan = Plan::read(folder)?;
     report::added(output, &plan, Role::Revocations, &path, &entry);
     Ok(crate::ctl::DONE)
 }
@@ -228,6 +235,7 @@ pub(super) fn exception(output: Output, folder: &Folder, asked: &NewException, n
         let message = "publish.toml has no [role.exceptions]: nodes of this fleet know no exceptions of the fleet";
         return Err(Stop::usage(message.to_owned()));
     }
+    Published::read(folder)?.check_clock(now)?;
     let path = folder.files().join(EXCEPTIONS_FOLDER).join(EXCEPTIONS_FILE);
     let file = path.display().to_string();
     let content = folder::read(&path, MAX_POLICY_SIZE).map_err(|error| Stop::io(&path, &error))?;

@@ -17,8 +17,8 @@ use super::Stop;
 use super::files::Tree;
 use super::folder::{self, Folder};
 use super::metadata::{self, Holder, digest_of};
-use crate::sync::layout::TARGETS_FOLDER;
-use crate::sync::{Role, TargetPath};
+use crate::sync::layout::{SIGNED_AT_FIELD, TARGETS_FOLDER};
+use crate::sync::{Role, TargetPath, check_clock, trusted_time};
 
 /// The roles that sign files.
 pub(super) const TARGET_ROLES: [Role; 3] = [Role::Targets, Role::Revocations, Role::Exceptions];
@@ -113,6 +113,18 @@ impl Published {
     /// The newest root.
     pub(super) fn root(&self) -> Option<&Kept<Root>> {
         self.roots.last()
+    }
+
+    /// Checks the clock of this machine against the moment at which the published timestamp was signed. Whatever a clock that is
+    /// behind signs has an expiry that is too early, and nodes refuse a timestamp from before the last.
+    pub(super) fn check_clock(&self, now: jiff::Timestamp) -> Result<(), Stop> {
+        let signed = self.timestamp.as_ref().map(|kept| &kept.document.signed);
+        let at = signed.and_then(|signed| signed._extra.get(SIGNED_AT_FIELD)?.as_str()?.parse().ok());
+        check_clock(now, trusted_time(at)).map_err(|behind| {
+            Stop::usage(format!(
+                "{behind}: set the clock of this machine right first (timedatectl)"
+            ))
+        })
     }
 
     /// The version that a role's next metadata has: one more than any there ever was.

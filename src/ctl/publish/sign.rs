@@ -58,6 +58,7 @@ pub(super) struct Waiting {
 /// Signs and, where that completes something, publishes it.
 pub(super) async fn sign(folder: &Folder, plan: &Plan, request: &Request) -> Result<Outcome, Stop> {
     let published = Published::read(folder)?;
+    published.check_clock(request.now)?;
     let staged = Staged::read(folder, &published)?;
     if published.root().is_none() && staged.root.is_none() {
         return Err(Stop::usage(
@@ -676,6 +677,7 @@ fn subsets(roles: &[Role]) -> Vec<BTreeSet<Role>> {
 /// Stages the root that publish.toml asks for.
 pub(super) fn rotate(folder: &Folder, plan: &Plan, now: Timestamp) -> Result<Signed<Root>, Stop> {
     let published = Published::read(folder)?;
+    published.check_clock(now)?;
     let mut staged = Staged::read(folder, &published)?;
     let expires = metadata::expiry(now, plan.lifetime(Role::Root));
     let root = metadata::root(plan, published.next_version(Role::Root)?, expires)?;
