@@ -127,7 +127,13 @@ impl Node {
     }
 
     fn with_daemon(behaviour: Behaviour) -> Self {
-        let mut node = Self::without_daemon();
+        let node = Self::without_daemon();
+        let listener = StdUnixListener::bind(node.socket()).unwrap();
+        node.serves(listener, behaviour)
+    }
+
+    fn serves(mut self, listener: StdUnixListener, behaviour: Behaviour) -> Self {
+        listener.set_nonblocking(true).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -135,19 +141,19 @@ impl Node {
             .unwrap();
         let listener = {
             let _entered = runtime.enter();
-            UnixListener::bind(node.socket()).unwrap()
+            UnixListener::from_std(listener).unwrap()
         };
         let daemon = ImageVerifierServer::new(Daemon {
             behaviour,
-            asked: Arc::clone(&node.asked),
+            asked: Arc::clone(&self.asked),
         });
         runtime.spawn(
             Server::builder()
                 .add_service(daemon)
                 .serve_with_incoming(UnixListenerStream::new(listener)),
         );
-        node.runtime = Some(runtime);
-        node
+        self.runtime = Some(runtime);
+        self
     }
 
     fn socket(&self) -> PathBuf {
@@ -188,17 +194,25 @@ impl Node {
 
     /// Runs the hook as containerd does.
     fn verify(&self) -> Judgement {
-        self.run(
+        Judgement::of(self.ask())
+    }
+
+    fn ask(&self) -> Child {
+        self.spawn(
             &["-name", NAME, "-digest", &digest(), "-stdin-media-type", DESCRIPTOR],
             &descriptor(&digest()),
         )
     }
 
     fn run(&self, arguments: &[&str], stdin: &str) -> Judgement {
+        Judgement::of(self.spawn(arguments, stdin))
+    }
+
+    fn spawn(&self, arguments: &[&str], stdin: &str) -> Child {
         let mut hook = self.command(arguments).spawn().unwrap();
         // The hook may leave without having read everything.
         let _ = hook.stdin.take().unwrap().write_all(stdin.as_bytes());
-        Judgement::of(hook)
+        hook
     }
 
     fn asked(&self) -> Vec<VerifyRequest> {
@@ -356,6 +370,36 @@ fn denies_when_the_connection_breaks_before_the_answer() {
             .denies("daemon-unavailable", "the connection to assayd broke");
         daemon.join().unwrap();
     }
+}
+
+/// systemd goes on listening while the daemon is replaced, so the next one finds the question in the queue.
+#[test]
+fn asks_the_next_daemon_when_one_ends_before_the_answer() {
+    for greeting in [&b""[..], b"\0\0\0\x04\0\0\0\0\0"] {
+        let node = Node::without_daemon();
+        let listener = StdUnixListener::bind(node.socket()).unwrap();
+        let queue = listener.try_clone().unwrap();
+        let hook = node.ask();
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(greeting).unwrap();
+        drop(stream);
+        let node = node.serves(queue, admit());
+        Judgement::of(hook).admits("ADMIT");
+        assert_eq!(node.asked().len(), 1);
+    }
+}
+
+#[test]
+fn gives_up_on_daemons_that_end_before_the_answer_again_and_again() {
+    let node = Node::without_daemon();
+    let listener = StdUnixListener::bind(node.socket()).unwrap();
+    let hook = node.ask();
+    for _ in 0..3 {
+        listener.accept().unwrap();
+    }
+    Judgement::of(hook).denies("daemon-unavailable", "the connection to assayd broke");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "it asked a fourth time");
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod events;
 mod export;
 mod gathering;
 mod pipeline;
+mod probe;
 mod question;
 pub mod respondents;
 mod statistics;

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use assayd::daemon::activation::Activation;
 use assayd::daemon::config::{Config, DEFAULT_PATH};
 use assayd::daemon::{run, telemetry};
 use clap::Parser;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
             arguments.config.unwrap_or(DEFAULT_PATH.into()).display()
         ));
     }
+    let activation = match Activation::take() {
+        Ok(activation) => activation,
+        Err(error) => return fail(&format!("{error}")),
+    };
     // One worker serves: it beat two on the request path. Judging and the disk have threads of their own, few of them,
     // because each one's arena is memory that stays.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -43,7 +48,7 @@ fn main() -> ExitCode {
         .build();
     match runtime
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(run::run(config)))
+        .and_then(|runtime| runtime.block_on(run::run(config, activation)))
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&format!("{error:#}")),

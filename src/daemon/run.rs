@@ -1,5 +1,6 @@
 //! The daemon's life: build, serve, reload, drain.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use anyhow::Context as _;
 use assay_proto::v1::control_server::ControlServer;
 use assay_proto::v1::image_verifier_server::ImageVerifierServer;
 use assay_verify::Timestamp;
-use assay_verify::limits::{DRAIN_TIMEOUT, MAX_QUESTION_SIZE};
+use assay_verify::limits::{ACTIVATED_DRAIN_TIMEOUT, DRAIN_TIMEOUT, MAX_QUESTION_SIZE};
 use assay_verify::query::QueryId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -21,10 +22,12 @@ use crate::admission::events::{STARTED, STOPPED};
 use crate::admission::respondents::Respondents;
 use crate::cache::answers::{AnswerOptions, AnswerStore};
 use crate::cache::evidence::{EvidenceOptions, EvidenceStore};
+use crate::daemon::activation::Activation;
 use crate::daemon::config::Config;
 use crate::daemon::fleet::{Follower, watch_standing};
 use crate::daemon::metrics_file::write_metrics;
 use crate::daemon::random::random;
+use crate::daemon::service_manager;
 use crate::daemon::watch::watch as watch_files;
 use crate::fetch::revocation::{self, AnswerMemory};
 use crate::fetch::{Client, ProcessMemory};
@@ -38,20 +41,27 @@ use crate::trust::{FleetPolicy, TrustState};
 /// How long refreshing rests after it ended unexpectedly, so that what ends it at once does not fill the journal.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
-/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads.
+/// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads. It serves the sockets that systemd handed over, and makes those
+/// that it did not.
 ///
 /// # Errors
 ///
 /// When a socket cannot be served or the configuration cannot be used. A broken policy is no such error: the daemon
 /// runs, denies with `policy-invalid`, and takes the policy up as soon as it is mended.
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<()> {
     let started_at = Timestamp::now();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
 
-    let verifier_socket = socket::bind(&config.verifier_socket, config.socket_mode.bits())?;
-    let control_socket = socket::bind(&config.control_socket, config.socket_mode.bits())?;
+    let systemd_listens = activation.is_used();
+    let mut listen = |path: &Path| match activation.listener(path) {
+        Some(listener) => socket::adopt(path, listener),
+        None => socket::bind(path, config.socket_mode.bits()),
+    };
+    let verifier_socket = listen(&config.verifier_socket)?;
+    let control_socket = listen(&config.control_socket)?;
+    activation.finish()?;
 
     let registries = Client::new(config.fetch()?, ProcessMemory::default()).context("the registry client")?;
     let options = EvidenceOptions {
@@ -156,13 +166,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         env!("CARGO_PKG_VERSION"),
         config.verifier_socket.display()
     );
-    notify_systemd(&[sd_notify::NotifyState::Ready]);
+    service_manager::ready(&admission);
+    tokio::spawn(service_manager::report_status(admission.clone()));
+    tokio::spawn(service_manager::feed_watchdog(admission.clone()));
     loop {
         tokio::select! {
             _ = hangup.recv() => {
-                let admission = admission.clone();
+                service_manager::reloading();
+                let reloading = admission.clone();
                 // A panic while loading leaves the policy in force as it is.
-                let _ = tokio::task::spawn_blocking(move || admission.reload("SIGHUP")).await;
+                let _ = tokio::task::spawn_blocking(move || reloading.reload("SIGHUP")).await;
+                service_manager::ready(&admission);
             }
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -172,17 +186,22 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
             }
         }
     }
-    notify_systemd(&[sd_notify::NotifyState::Stopping]);
+    service_manager::stopping();
     info!(
         message_id = STOPPED,
         "assayd stops: the questions under way are answered first"
     );
     drop(stop);
-    if tokio::time::timeout(DRAIN_TIMEOUT, serving).await.is_err() {
+    let drain_timeout = if systemd_listens {
+        ACTIVATED_DRAIN_TIMEOUT
+    } else {
+        DRAIN_TIMEOUT
+    };
+    if tokio::time::timeout(drain_timeout, serving).await.is_err() {
         warn!(
             message_id = STOPPED,
-            "some questions were not answered within {} s",
-            DRAIN_TIMEOUT.as_secs()
+            "some questions were not answered within {} s; who asked is free to ask again",
+            drain_timeout.as_secs()
         );
     }
     // What is not written costs a request after the next start.
@@ -240,12 +259,5 @@ async fn report_health(health: HealthReporter, admission: Admission) {
         if reloads.changed().await.is_err() {
             return;
         }
-    }
-}
-
-/// Tells systemd, where it asked to be told.
-fn notify_systemd(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        warn!("systemd could not be notified: {error}");
     }
 }

@@ -62,6 +62,21 @@ pub fn bind(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
+/// Serves a socket at `path` that somebody else has bound, and whose mode is theirs.
+///
+/// # Errors
+///
+/// When it cannot be waited for.
+pub fn adopt(path: &Path, listener: std::os::unix::net::UnixListener) -> Result<UnixListener, SocketError> {
+    let adopted = listener
+        .set_nonblocking(true)
+        .and_then(|()| UnixListener::from_std(listener));
+    adopted.map_err(|error| SocketError {
+        path: path.into(),
+        error,
+    })
+}
+
 /// The connections of a socket whose peer is one of `users` (by uid, as the kernel says; unix(7), SO_PEERCRED). Others
 /// are closed and reported.
 pub fn accept(listener: UnixListener, users: Arc<[u32]>) -> impl Stream<Item = io::Result<UnixStream>> {

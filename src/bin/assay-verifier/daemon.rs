@@ -26,21 +26,40 @@ use nix::{
 };
 use tonic::{Code, Status, body::Body, codegen::Service};
 
-use crate::limits::MAX_ANSWER;
+use crate::limits::{MAX_ANSWER, MAX_QUESTIONS};
 
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The daemon is away: no socket, nobody behind it, or the connection broke before there was an answer.
+    /// The daemon is away: no socket, or nobody behind it.
     Away(String),
+    /// The connection broke before there was an answer.
+    Broken(String),
     /// The time was up.
     Deadline,
     /// The daemon is there and did not take the question.
     Refused(String),
 }
 
-/// Asks once. A second try would be of no use: a daemon that is starting is waited for by the socket's queue.
-pub(crate) fn ask(socket: &Path, question: VerifyRequest, deadline: Instant) -> Result<VerifyResponse, Failure> {
+/// Asks, and asks again when the connection breaks before there is an answer: a daemon that is stopped, replaced or killed takes
+/// questions down with it, and where systemd listens the next one finds the question in the socket's queue. A daemon that starts
+/// is waited for by that queue too.
+pub(crate) fn ask(socket: &Path, question: &VerifyRequest, deadline: Instant) -> Result<VerifyResponse, Failure> {
+    let mut broke: Option<String> = None;
+    let mut left = MAX_QUESTIONS;
+    loop {
+        left -= 1;
+        match (ask_once(socket, question.clone(), deadline), broke) {
+            (Err(Failure::Broken(reason)), _) if left > 0 => broke = Some(reason),
+            (Err(Failure::Away(away)), Some(reason)) => {
+                return Err(Failure::Broken(format!("{reason}, and then {away}")));
+            }
+            (answer, _) => return answer,
+        }
+    }
+}
+
+fn ask_once(socket: &Path, question: VerifyRequest, deadline: Instant) -> Result<VerifyResponse, Failure> {
     let stream = connect_before(socket, deadline)?;
     // One thread: an answer from memory is there before another thread would have started.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,7 +75,8 @@ pub(crate) fn ask(socket: &Path, question: VerifyRequest, deadline: Instant) -> 
 }
 
 async fn exchange(stream: UnixStream, question: VerifyRequest, deadline: Instant) -> Result<VerifyResponse, Failure> {
-    let broken = |error: hyper::Error| Failure::Away(format!("the connection to assayd broke: {}", innermost(&error)));
+    let broken =
+        |error: hyper::Error| Failure::Broken(format!("the connection to assayd broke: {}", innermost(&error)));
     let stream = tokio::net::UnixStream::from_std(stream)
         .map_err(|error| Failure::Away(format!("the connection to assayd cannot be used: {error}")))?;
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -80,7 +100,7 @@ async fn exchange(stream: UnixStream, question: VerifyRequest, deadline: Instant
 /// connection has a source.
 fn failure(status: &Status) -> Failure {
     match (status.source(), status.code()) {
-        (Some(error), _) => Failure::Away(format!("the connection to assayd broke: {}", innermost(error))),
+        (Some(error), _) => Failure::Broken(format!("the connection to assayd broke: {}", innermost(error))),
         (None, Code::DeadlineExceeded) => Failure::Deadline,
         (None, code) => Failure::Refused(format!(
             "assayd did not take the question: {code:?}: {}",

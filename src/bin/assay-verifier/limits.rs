@@ -10,6 +10,10 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(8);
 /// The same in observe mode, where waiting is all the harm that the hook can still do.
 pub(crate) const OBSERVE_DEADLINE: Duration = Duration::from_secs(2);
 
+/// How often the question is put at most, when the connection breaks before there is an answer. The first time is a daemon
+/// that stops or falls over; the others are for one that does so again.
+pub(crate) const MAX_QUESTIONS: u32 = 3;
+
 /// Bytes of standard input. A descriptor takes some 200 bytes, and several KiB with annotations.
 pub(crate) const MAX_STDIN: usize = 64 << 10;
 

@@ -140,16 +140,15 @@ fn decide(command: Result<Command, Denied>, paths: &Paths, deadline: Instant) ->
         Command::Help | Command::Version => return Err(Denied::new(Code::RequestMalformed, "no image is named")),
     };
     let question = question(arguments, deadline)?;
-    let (name, digest) = (question.name.clone(), question.digest.clone());
-    match daemon::ask(&paths.socket, question, deadline) {
+    match daemon::ask(&paths.socket, &question, deadline) {
         Ok(answer) => Admitted::by_daemon(&answer),
         Err(Failure::Deadline) => Err(Denied::new(
             Code::Deadline,
             "assayd did not answer in time; the next pull asks again",
         )),
         Err(Failure::Refused(reason)) => Err(Denied::new(Code::DaemonUnavailable, reason)),
-        Err(Failure::Away(reason)) => {
-            let answer = bootstrap::look_up(&paths.bootstrap_list, &name, &digest);
+        Err(Failure::Away(reason) | Failure::Broken(reason)) => {
+            let answer = bootstrap::look_up(&paths.bootstrap_list, &question.name, &question.digest);
             match answer.listed {
                 Some(listed) => Ok(Admitted::by_bootstrap_list(&listed, &answer.note)),
                 None => Err(Denied::new(Code::DaemonUnavailable, reason).with_note(&answer.note)),

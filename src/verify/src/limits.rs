@@ -209,6 +209,10 @@ const _: () = assert!(2 * EVIDENCE_PIECE <= MAX_QUESTION_SIZE);
 /// How long the questions under way have to finish when the daemon stops. A hook gives up at 8 s.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(9);
 
+/// The same where systemd goes on listening. Who comes meanwhile waits in its queue and gives up after 8 s as well, so the wait
+/// is short: a hook that is not answered within it asks the next daemon.
+pub const ACTIVATED_DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How often a question starts over because the policy changed while it was judged.
 pub const MAX_POLICY_CHANGES: usize = 3;
 
