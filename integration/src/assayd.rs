@@ -158,6 +158,8 @@ impl Builder {
         assayd.write_policy(&self.policy)?;
 
         let mut settings = self.settings;
+        // Not the machine's own.
+        settings.entry("config_path").or_insert_with(|| "".into());
         for (name, path) in [
             ("verifier_socket", assayd.verifier_socket()),
             ("control_socket", assayd.control_socket()),

@@ -22,13 +22,16 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use crate::fetch::revocation::{EndpointHost, RevocationConfig};
-use crate::fetch::{Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
+use crate::fetch::{Credentials, FetchConfig, HostTree, RegistryConfig, Secret, proxy_hosts};
 use crate::plugin::PluginConfig;
 use crate::sync::{Channel, Followed, Intervals, ParseChannelError, Profile, RepositoryAddress, WhenExpired};
 use crate::trust::Floor;
 
 /// Where the configuration is read from, unless told.
 pub const DEFAULT_PATH: &str = "/etc/assayd/config.toml";
+
+/// Where containerd's host trees are, unless told.
+pub const DEFAULT_CONFIG_PATH: &str = "/etc/containerd/certs.d";
 
 /// The configuration. Every setting has a default.
 #[derive(Debug, Deserialize)]
@@ -52,6 +55,8 @@ pub struct Config {
     pub log: LogTarget,
     /// A file for node-exporter's textfile collector, whose name ends in `.prom`.
     pub metrics_file: Option<PathBuf>,
+    /// containerd's `config_path`: the host trees that say which hosts serve a registry's images, separated by colons.
+    pub config_path: String,
     /// Registries that need more than their name.
     pub registry: Vec<Registry>,
     /// How revocation endpoints are reached.
@@ -413,6 +418,7 @@ impl Default for Config {
             cache_size: DEFAULT_CACHE_SIZE,
             log: LogTarget::Auto,
             metrics_file: None,
+            config_path: DEFAULT_CONFIG_PATH.to_owned(),
             registry: Vec::new(),
             revocation: Revocation::default(),
             plugin: BTreeMap::new(),
@@ -589,6 +595,7 @@ impl Config {
         });
         Ok(FetchConfig {
             registries: registries.collect::<Result<_, _>>()?,
+            hosts: HostTree::from_config_path(&self.config_path),
             proxy_hosts: proxy_hosts(std::env::vars()),
         })
     }

@@ -25,7 +25,7 @@ use super::budget::Budget;
 use super::config::Credentials;
 use super::count::Purpose;
 use super::error::FetchError;
-use super::registry::{Registry, authority};
+use super::host::{Host, authority};
 use super::transport;
 
 /// Docker Hub's token server, the one known pair of registry and token server on different hosts.
@@ -73,7 +73,7 @@ impl Authenticator {
     /// The header that the registry is known to want, so that a challenge costs no round trip.
     pub(super) async fn prepare(
         &self,
-        registry: &Registry,
+        registry: &Host,
         repository: &Repository,
         budget: &Budget,
     ) -> Result<Option<HeaderValue>, FetchError> {
@@ -95,7 +95,7 @@ impl Authenticator {
     /// The header that answers a challenge. `rejected` is what the request already carried.
     pub(super) async fn respond(
         &self,
-        registry: &Registry,
+        registry: &Host,
         repository: &Repository,
         challenges: &[String],
         rejected: Option<HeaderValue>,
@@ -125,7 +125,7 @@ impl Authenticator {
     }
 
     /// The token server that gets no credentials although some are configured.
-    pub(super) fn withheld_from(&self, registry: &Registry) -> Option<Box<str>> {
+    pub(super) fn withheld_from(&self, registry: &Host) -> Option<Box<str>> {
         registry.config.credentials.as_ref()?;
         match &*lock(&self.scheme) {
             Some(Scheme::Bearer(server)) if !is_trusted(registry, &server.realm) => {
@@ -145,7 +145,7 @@ impl Authenticator {
 
     async fn token(
         &self,
-        registry: &Registry,
+        registry: &Host,
         server: &TokenServer,
         repository: &Repository,
         rejected: Option<&HeaderValue>,
@@ -176,7 +176,7 @@ impl Authenticator {
 }
 
 /// The challenge that is answered: a token before basic, as other clients prefer.
-fn choose(registry: &Registry, challenges: &[String]) -> Result<Option<Scheme>, FetchError> {
+fn choose(registry: &Host, challenges: &[String]) -> Result<Option<Scheme>, FetchError> {
     let refuse = |cause: String| FetchError::Challenge {
         registry: registry.name.clone(),
         cause: cause.into(),
@@ -209,7 +209,7 @@ fn choose(registry: &Registry, challenges: &[String]) -> Result<Option<Scheme>, 
 }
 
 /// The realm, where it may be asked at all: over HTTPS, or on the registry's own origin.
-fn realm_url(registry: &Registry, realm: &str) -> Result<Url, FetchError> {
+fn realm_url(registry: &Host, realm: &str) -> Result<Url, FetchError> {
     let refuse = |cause: String| FetchError::Challenge {
         registry: registry.name.clone(),
         cause: cause.into(),
@@ -225,7 +225,7 @@ fn realm_url(registry: &Registry, realm: &str) -> Result<Url, FetchError> {
 }
 
 /// Whether a token server is one that the registry's credentials belong to.
-fn is_trusted(registry: &Registry, realm: &Url) -> bool {
+fn is_trusted(registry: &Host, realm: &Url) -> bool {
     let host = authority(realm);
     registry.owns(realm)
         || (realm.scheme() == "https"
@@ -236,7 +236,7 @@ fn is_trusted(registry: &Registry, realm: &Url) -> bool {
 
 /// Asks a token server for the right to pull from one repository, and for nothing else, whatever the challenge's scope.
 async fn fetch_token(
-    registry: &Registry,
+    registry: &Host,
     server: &TokenServer,
     repository: &Repository,
     budget: &Budget,
@@ -250,18 +250,23 @@ async fn fetch_token(
         query.append_pair("scope", &format!("repository:{}:pull", repository.path()));
     }
     let trusted = is_trusted(registry, &server.realm);
-    let client = if trusted {
+    let owned = registry.owns(&server.realm);
+    let client = if owned {
         &registry.transport.direct
+    } else if trusted {
+        &registry.transport.named
     } else {
         // Checks where the realm leads.
         registry.learn(&server.realm, server.realm.as_str())?;
         &registry.transport.learned
     };
-    let mut sending = client.get(url).header(ACCEPT, "application/json");
+    let mut headers = registry.headers_for(!owned);
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let credentials = registry.config.credentials.as_ref().filter(|_| trusted);
     if let Some(credentials) = credentials {
-        sending = sending.header(AUTHORIZATION, basic(credentials));
+        headers.insert(AUTHORIZATION, basic(credentials));
     }
+    let sending = client.get(url).headers(headers);
     registry.counters.count(Purpose::Token);
     let requested = Instant::now();
     let mut response = transport::send(&registry.name, sending).await?;

@@ -7,12 +7,17 @@ use thiserror::Error;
 
 use assay_verify::untrusted::Untrusted;
 
+use super::hosts::HostTree;
+
 /// How registries are reached. Empty is a good configuration: HTTPS, system roots, anonymous.
 #[derive(Clone, Debug, Default)]
 pub struct FetchConfig {
     /// Registries that differ from the default, by host (with its port where that is not 443). Names are made canonical
     /// as those of images are: Docker Hub is `docker.io`.
     pub registries: BTreeMap<String, RegistryConfig>,
+    /// Which hosts serve a registry's images: containerd's own files. What is said above counts for each host by its name,
+    /// mirrors too.
+    pub hosts: HostTree,
     /// The hosts of the proxies that the environment names; see [`proxy_hosts`]. A proxy may have a private address.
     pub proxy_hosts: BTreeSet<String>,
 }
@@ -20,7 +25,7 @@ pub struct FetchConfig {
 /// How one registry is reached.
 #[derive(Clone, Debug, Default)]
 pub struct RegistryConfig {
-    /// HTTP instead of HTTPS, for this host alone: a redirect or token server on another host stays HTTPS.
+    /// HTTP instead of HTTPS, for this host alone, where no host tree says how it is reached: a redirect or token server on another host stays HTTPS.
     pub plain_http: bool,
     /// Certificate authorities beside the system's, each a PEM file with one or more certificates. They are also trusted
     /// for the hosts that this registry sends us to.

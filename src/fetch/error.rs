@@ -12,7 +12,8 @@ use assay_verify::limits::{CONNECT_TIMEOUT, MAX_OPENED_REFERRERS, MAX_REDIRECTS,
 use assay_verify::manifest::ParseManifestError;
 use assay_verify::untrusted::Untrusted;
 
-/// A failure to fetch, with its facts. `registry` is always the canonical host that was asked.
+/// A failure to fetch, with its facts. `registry` is always the canonical host that was asked,
+/// which may be a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FetchError {
     /// The registry wants credentials, or refuses those it got.
@@ -260,6 +261,36 @@ impl FetchError {
             Self::Status { status, .. } => *status >= 500,
             _ => false,
         }
+    }
+
+    /// Whether a host could not be reached, or did not begin to answer.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::NoConnection { .. } | Self::Silent { .. }
+        )
+    }
+
+    /// Whether it is about the host that was asked, so that another may have what was asked for. What breaks a limit, or the
+    /// memory, or the deadline, is about the question.
+    pub(super) fn is_one_hosts(&self) -> bool {
+        matches!(
+            self,
+            Self::AccessRefused { .. }
+                | Self::TokenRefused { .. }
+                | Self::TokenMalformed { .. }
+                | Self::Challenge { .. }
+                | Self::Status { .. }
+                | Self::TooManyRequests { .. }
+                | Self::Connect { .. }
+                | Self::NoConnection { .. }
+                | Self::Interrupted { .. }
+                | Self::Silent { .. }
+                | Self::Address { .. }
+                | Self::Redirects { .. }
+                | Self::ContentType { .. }
+                | Self::Unusable { .. }
+        )
     }
 
     /// The stable code of a denial for this reason.

@@ -16,7 +16,10 @@ mod config;
 mod count;
 mod discovery;
 mod error;
+mod host;
+mod hosts;
 pub mod layout;
+mod own_tls;
 mod registry;
 pub mod revocation;
 mod transport;
@@ -33,20 +36,27 @@ use url::Url;
 use assay_verify::descriptor::{Descriptor, MediaType};
 use assay_verify::digest::Digest;
 use assay_verify::index::{ImageIndex, NotAnIndex};
-use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES, MEMORY_WAIT};
+use assay_verify::limits::{MAX_MANIFEST_SIZE, MAX_REGISTRIES, MEMORY_WAIT, REGISTRY_FILES_LOOK};
 use assay_verify::manifest::Manifest;
 use assay_verify::reference::{Reference, Repository, canonical_host};
+use assay_verify::untrusted::Untrusted;
+use tokio::time::Instant;
 
 pub use budget::{Budget, ProcessMemory};
 pub use config::{ConfigError, Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
 pub use count::RequestCounts;
 pub use discovery::{Batch, Judged, Place, Search, SkipReason, Skipped, SkippedItem, Sought, Summary};
 pub use error::FetchError;
+pub use hosts::HostTree;
 pub(crate) use transport::innermost;
 
 use budget::Lease;
+use budget::RegistryShare;
 use count::{Counters, Purpose};
-use registry::{Answer, Registry, Request};
+use host::{Answer, Host, Parts};
+use hosts::{LoadedHost, Seen};
+use own_tls::OwnTls;
+use registry::{Names, Question, Registry};
 use transport::Transport;
 
 /// What a digest or tag may name: images, and every other artifact, the legacy artifact manifest too. A registry may hide
@@ -71,11 +81,18 @@ struct Inner {
     plain_hosts: Arc<BTreeSet<String>>,
     resolver: Arc<dyn Resolve>,
     system_roots: OnceLock<Arc<RootCertStore>>,
-    /// Of all registries that are not configured, which differ in nothing.
+    /// Of all hosts that are not configured, which differ in nothing.
     default_transport: OnceLock<Transport>,
-    registries: Mutex<HashMap<Box<str>, Arc<Registry>>>,
+    registries: Mutex<HashMap<Box<str>, Known>>,
     counters: Arc<Counters>,
     memory: ProcessMemory,
+}
+
+/// A registry, and what its hosts were read from.
+struct Known {
+    registry: Arc<Registry>,
+    seen: Seen,
+    looked: Instant,
 }
 
 /// A manifest or index that was fetched. It holds its share of the memory budget: drop it when it is no longer needed.
@@ -153,7 +170,7 @@ impl Client {
     }
 
     /// The budget of one verification that must end at `deadline`.
-    pub fn budget(&self, deadline: tokio::time::Instant) -> Budget {
+    pub fn budget(&self, deadline: Instant) -> Budget {
         self.0.memory.budget(deadline)
     }
 
@@ -163,7 +180,7 @@ impl Client {
     ///
     /// When others hold it for longer than is waited.
     pub async fn pay(&self, bytes: usize) -> Result<Held, FetchError> {
-        let give_up = tokio::time::Instant::now() + MEMORY_WAIT;
+        let give_up = Instant::now() + MEMORY_WAIT;
         let _permit = self.0.memory.reserve(bytes, give_up).await?;
         Ok(Held { _permit })
     }
@@ -235,15 +252,17 @@ impl Client {
         budget: &Budget,
     ) -> Result<Vec<u8>, FetchError> {
         let registry = self.registry(repository.host())?;
-        let request = Request {
+        let question = Question {
             purpose: Purpose::Blob,
-            url: registry.url(repository, "blobs", &digest.to_string())?,
             repository,
+            endpoint: "blobs",
+            reference: &digest.to_string(),
+            names: Names::Digest,
             accept: "*/*",
             limit,
             promise: None,
         };
-        match registry.get(&request, budget).await? {
+        match registry.get(&question, budget).await? {
             Answer::Found(found) if digest.matches(&found.body) => Ok(found.body),
             Answer::Found(_) => Err(FetchError::WrongBytes {
                 registry: registry.name.clone(),
@@ -290,15 +309,21 @@ impl Client {
             (None, Some(tag)) => tag.to_string(),
             (None, None) => "latest".to_owned(),
         };
-        let request = Request {
+        let question = Question {
             purpose: Purpose::Manifest,
-            url: registry.url(&reference.repository, "manifests", &what)?,
             repository: &reference.repository,
+            endpoint: "manifests",
+            reference: &what,
+            names: if reference.digest.is_some() {
+                Names::Digest
+            } else {
+                Names::Name
+            },
             accept,
             limit: MAX_MANIFEST_SIZE,
             promise: None,
         };
-        let Answer::Found(found) = registry.get(&request, budget).await? else {
+        let Answer::Found(found) = registry.get(&question, budget).await? else {
             return Err(FetchError::Missing {
                 registry: registry.name.clone(),
                 what: what.into(),
@@ -357,15 +382,17 @@ impl Client {
             registry: registry.name.clone(),
             digest: index.digest.clone(),
         };
-        let request = Request {
+        let question = Question {
             purpose: Purpose::Manifest,
-            url: registry.url(repository, "manifests", &index.digest.to_string())?,
             repository,
+            endpoint: "manifests",
+            reference: &index.digest.to_string(),
+            names: Names::Digest,
             accept: ACCEPT_IMAGE,
             limit: size,
             promise: None,
         };
-        let found = match registry.get(&request, &portion).await {
+        let found = match registry.get(&question, &portion).await {
             Ok(Answer::Found(found)) => found,
             Ok(Answer::Missing) => {
                 return Err(FetchError::Missing {
@@ -389,52 +416,94 @@ impl Client {
         })
     }
 
-    fn registry(&self, host: &str) -> Result<Arc<Registry>, FetchError> {
+    /// The registry of a name. What its hosts are read from is looked at again from time to time, so that a change counts
+    /// without a restart, as it does for containerd.
+    fn registry(&self, name: &str) -> Result<Arc<Registry>, FetchError> {
         let mut registries = self.0.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(registry) = registries.get(host) {
-            return Ok(Arc::clone(registry));
+        if let Some(known) = registries.get_mut(name) {
+            if known.looked.elapsed() < REGISTRY_FILES_LOOK || known.seen.is_current() {
+                if known.looked.elapsed() >= REGISTRY_FILES_LOOK {
+                    known.looked = Instant::now();
+                }
+                return Ok(Arc::clone(&known.registry));
+            }
+            registries.remove(name);
         }
         if registries.len() >= MAX_REGISTRIES {
-            registries.retain(|_, registry| Arc::strong_count(registry) > 1);
+            registries.retain(|_, known| Arc::strong_count(&known.registry) > 1);
         }
-        let unusable = |error: ConfigError| FetchError::Unusable {
-            registry: host.into(),
-            cause: error.to_string().into(),
+        let unusable = |cause: String| FetchError::Unusable {
+            registry: name.into(),
+            cause: Untrusted::from(cause),
         };
-        let configured = self.0.config.registries.get(host);
-        let transport = self.transport(host, configured).map_err(unusable)?;
-        let registry = Arc::new(Registry::new(
-            host,
-            configured.cloned().unwrap_or_default(),
-            transport,
-            Arc::clone(&self.0.counters),
-            Arc::clone(&self.0.plain_hosts),
-        )?);
-        registries.insert(host.into(), Arc::clone(&registry));
+        let loaded = self
+            .0
+            .config
+            .hosts
+            .load(name)
+            .map_err(|error| unusable(error.to_string()))?;
+        let share = RegistryShare::default();
+        let mut hosts = Vec::new();
+        for host in loaded.hosts {
+            hosts.push(Arc::new(self.host(name, host, &share)?));
+        }
+        let registry = Arc::new(Registry::new(name, share, hosts));
+        let known = Known {
+            registry: Arc::clone(&registry),
+            seen: loaded.seen,
+            looked: Instant::now(),
+        };
+        registries.insert(name.into(), known);
         Ok(registry)
     }
 
-    fn transport(&self, host: &str, configured: Option<&RegistryConfig>) -> Result<Transport, ConfigError> {
+    fn host(&self, registry: &str, loaded: LoadedHost, share: &RegistryShare) -> Result<Host, FetchError> {
+        let name = match &loaded.entry.api {
+            None => registry.to_owned(),
+            Some(api) => host::authority(api),
+        };
+        let unusable = |cause: String| FetchError::Unusable {
+            registry: name.as_str().into(),
+            cause: cause.into(),
+        };
+        let own = OwnTls::read(&loaded).map_err(unusable)?;
+        let configured = self.0.config.registries.get(&name);
+        let mut config = configured.cloned().unwrap_or_default();
+        config.extra_ca.extend(loaded.ca);
+        let transport = if configured.is_none() && config.extra_ca.is_empty() && own.is_usual() {
+            self.default_transport()
+        } else {
+            self.transport(&name, &config, &own)
+        };
+        let parts = Parts {
+            transport: transport.map_err(|error| unusable(error.to_string()))?,
+            config,
+            entry: loaded.entry,
+            counters: Arc::clone(&self.0.counters),
+            share: share.clone(),
+            plain_hosts: Arc::clone(&self.0.plain_hosts),
+        };
+        Host::new(registry, parts)
+    }
+
+    fn default_transport(&self) -> Result<Transport, ConfigError> {
+        let inner = &*self.0;
+        if let Some(transport) = inner.default_transport.get() {
+            return Ok(transport.clone());
+        }
+        let transport = self.transport("", &RegistryConfig::default(), &OwnTls::default())?;
+        Ok(inner.default_transport.get_or_init(|| transport).clone())
+    }
+
+    fn transport(&self, host: &str, registry: &RegistryConfig, own: &OwnTls) -> Result<Transport, ConfigError> {
         let inner = &*self.0;
         let system = self.system_roots();
-        let Some(registry) = configured else {
-            if let Some(transport) = inner.default_transport.get() {
-                return Ok(transport.clone());
-            }
-            let transport = Transport::new(
-                &inner.config,
-                &RegistryConfig::default(),
-                Arc::clone(system),
-                &inner.resolver,
-            )?;
-            return Ok(inner.default_transport.get_or_init(|| transport).clone());
-        };
         let roots = if registry.extra_ca.is_empty() {
             Arc::clone(system)
         } else {
             transport::roots(system, host, &registry.extra_ca)?
         };
-        Transport::new(&inner.config, registry, roots, &inner.resolver)
+        Transport::new(&inner.config, registry, roots, own, &inner.resolver)
     }
 }
 

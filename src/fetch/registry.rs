@@ -1,60 +1,30 @@
-//! One registry: requests with redirects, retries, slots and logins, and answers that are whole or errors.
+//! One registry: the hosts that serve its images, in order. A host that does not have, or does not give, what it is asked
+//! for is followed by the next (containerd: core/remotes/docker/{resolver,fetcher}.go).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LINK, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::Response;
-use serde::Deserialize;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
-use url::Url;
+use assay_verify::reference::Repository;
 
-use assay_verify::limits::{
-    MAX_ERROR_BODY_SIZE, MAX_REDIRECTS, MAX_REQUEST_TRIES, MAX_REQUESTS_PER_REGISTRY, MAX_RETRY_AFTER,
-    MAX_RETRY_AFTER_WAITS,
-};
-use assay_verify::reference::{DOCKER_HUB, Repository, canonical_host};
-use assay_verify::untrusted::Untrusted;
-
-use super::address::check_literal;
-use super::auth::Authenticator;
-use super::body::{self, Payer};
-use super::budget::{Budget, Lease, Promise, RegistryShare};
-use super::config::RegistryConfig;
-use super::count::{Counters, Purpose};
-use super::discovery::KnownKind;
+use super::body::Payer;
+use super::budget::{Budget, Promise, RegistryShare};
+use super::count::Purpose;
 use super::error::FetchError;
-use super::transport::{self, Transport};
-
-/// The host that serves Docker Hub's API; `docker.io` itself is a web site.
-const DOCKER_HUB_API: &str = "registry-1.docker.io";
-
-/// The wait before a second try, and where `Retry-After` is no number of seconds.
-const BACKOFF: Duration = Duration::from_millis(200);
+use super::host::{Answer, Host, Patience, Request};
 
 /// One registry under its canonical name.
 pub(super) struct Registry {
     pub(super) name: Box<str>,
-    pub(super) config: RegistryConfig,
-    pub(super) transport: Transport,
-    pub(super) counters: Arc<Counters>,
-    pub(super) share: RegistryShare,
-    /// What is remembered about how it lists referrers.
-    pub(super) kind: KnownKind,
-    base: Url,
-    plain_hosts: Arc<BTreeSet<String>>,
-    authenticator: Authenticator,
-    slots: Semaphore,
+    share: RegistryShare,
+    hosts: Vec<Arc<Host>>,
 }
 
-/// One question to a registry.
-pub(super) struct Request<'a> {
+/// What is asked of a registry.
+pub(super) struct Question<'a> {
     pub(super) purpose: Purpose,
-    pub(super) url: Url,
     pub(super) repository: &'a Repository,
+    pub(super) endpoint: &'static str,
+    pub(super) reference: &'a str,
+    pub(super) names: Names,
     pub(super) accept: &'static str,
     /// The bytes that the answer may have.
     pub(super) limit: usize,
@@ -62,258 +32,81 @@ pub(super) struct Request<'a> {
     pub(super) promise: Option<&'a Promise>,
 }
 
-/// What a registry says: either the whole body, or, with its own word for it, that there is nothing.
-pub(super) enum Answer {
-    Found(Found),
-    Missing,
-}
-
-pub(super) struct Found {
-    pub(super) content_type: Option<Box<str>>,
-    pub(super) link: Option<Box<str>>,
-    pub(super) body: Vec<u8>,
-    /// Pays for the body.
-    pub(super) lease: Lease,
-}
-
-/// A failed try, and whether another may help.
-struct Failure {
-    error: FetchError,
-    retry: Retry,
-}
-
-enum Retry {
-    No,
-    /// The server or the connection failed.
-    Again,
-    /// The registry asks for fewer requests.
-    After(Option<Duration>),
-}
-
-impl From<FetchError> for Failure {
-    fn from(error: FetchError) -> Self {
-        let retry = match &error {
-            FetchError::Connect { .. } | FetchError::Interrupted { .. } => Retry::Again,
-            _ => Retry::No,
-        };
-        Self { error, retry }
-    }
+/// What a question names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// Bytes that prove themselves.
+    Digest,
+    /// Whatever the host says it stands for: a tag, or a listing.
+    Name,
 }
 
 impl Registry {
-    pub(super) fn new(
-        name: &str,
-        config: RegistryConfig,
-        transport: Transport,
-        counters: Arc<Counters>,
-        plain_hosts: Arc<BTreeSet<String>>,
-    ) -> Result<Self, FetchError> {
-        let host = if name == DOCKER_HUB { DOCKER_HUB_API } else { name };
-        let scheme = if config.plain_http { "http" } else { "https" };
-        let unusable = |cause: String| FetchError::Unusable {
-            registry: name.into(),
-            cause: cause.into(),
-        };
-        let base = Url::parse(&format!("{scheme}://{host}/v2/")).map_err(|error| unusable(error.to_string()))?;
-        if !base.username().is_empty() || base.password().is_some() || base.path() != "/v2/" {
-            return Err(unusable("its name is no host".to_owned()));
-        }
-        Ok(Self {
+    pub(super) fn new(name: &str, share: RegistryShare, hosts: Vec<Arc<Host>>) -> Self {
+        Self {
             name: name.into(),
-            config,
-            transport,
-            counters,
-            share: RegistryShare::default(),
-            kind: KnownKind::default(),
-            base,
-            plain_hosts,
-            authenticator: Authenticator::default(),
-            slots: Semaphore::new(MAX_REQUESTS_PER_REGISTRY),
-        })
+            share,
+            hosts,
+        }
     }
 
-    /// `/v2/<repository>/<endpoint>/<reference>`. All parts are of the reference grammar, which has nothing to escape.
-    pub(super) fn url(&self, repository: &Repository, endpoint: &str, reference: &str) -> Result<Url, FetchError> {
-        self.base
-            .join(&format!("{}/{endpoint}/{reference}", repository.path()))
-            .map_err(|error| FetchError::Unusable {
-                registry: self.name.clone(),
-                cause: error.to_string().into(),
-            })
-    }
-
-    /// Whether a URL is served by the registry itself: same scheme, host and port.
-    pub(super) fn owns(&self, url: &Url) -> bool {
-        url.origin() == self.base.origin()
-    }
-
-    /// The host of the registry's API.
-    pub(super) fn api_host(&self) -> String {
-        authority(&self.base)
-    }
-
-    /// Resolves an address that an answer names, if it may be followed.
-    pub(super) fn learn(&self, current: &Url, text: &str) -> Result<Url, FetchError> {
-        let refuse = |cause: String| FetchError::Address {
-            registry: self.name.clone(),
-            cause: cause.into(),
+    /// The hosts to ask, in order, and how much to try with each. What a name stands for is asked of those that may pull and
+    /// resolve. Bytes are asked of every host once one may pull: containerd does not look at the others' capabilities when it
+    /// fetches, and signatures are to come from where it fetches from.
+    ///
+    /// A host that could not be reached a moment ago goes behind the others.
+    pub(super) fn hosts_for(&self, names: Names) -> Result<Vec<(Arc<Host>, Patience)>, FetchError> {
+        let may = |host: &Arc<Host>| match names {
+            Names::Digest => self.hosts.iter().any(|host| host.capabilities.pull),
+            Names::Name => host.capabilities.pull && host.capabilities.resolve,
         };
-        let url = current.join(text).map_err(|error| refuse(format!("{text}: {error}")))?;
-        // Without query and fragment, where signed addresses keep their secrets.
-        let shown = || format!("{}://{}{}", url.scheme(), authority(&url), url.path());
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(refuse(format!("{} carries a user name", shown())));
-        }
-        if self.owns(&url) {
-            return Ok(url);
-        }
-        match url.scheme() {
-            "https" => {}
-            "http" if self.plain_hosts.contains(&authority(&url)) => {}
-            _ => return Err(refuse(format!("{} is not HTTPS", shown()))),
-        }
-        if !self.config.private_addresses {
-            check_literal(&url).map_err(|error| refuse(error.to_string()))?;
-        }
-        Ok(url)
-    }
-
-    /// Asks, within the deadline.
-    pub(super) async fn get(&self, request: &Request<'_>, budget: &Budget) -> Result<Answer, FetchError> {
-        match timeout_at(budget.deadline(), self.get_patiently(request, budget)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(FetchError::Deadline {
+        let mut hosts: Vec<_> = self.hosts.iter().filter(|host| may(host)).cloned().collect();
+        hosts.sort_by_key(|host| host.is_away());
+        let Some(last) = hosts.len().checked_sub(1) else {
+            let cause = match names {
+                Names::Digest => "none of its hosts has the capability \"pull\"",
+                Names::Name => "none of its hosts has the capabilities \"pull\" and \"resolve\"",
+            };
+            return Err(FetchError::Unusable {
                 registry: self.name.clone(),
-            }),
-        }
+                cause: format!("{cause} (hosts.toml)").into(),
+            });
+        };
+        let patience = |index| {
+            if index == last {
+                Patience::Last
+            } else {
+                Patience::Another
+            }
+        };
+        Ok(hosts
+            .into_iter()
+            .enumerate()
+            .map(|(index, host)| (host, patience(index)))
+            .collect())
     }
 
-    async fn get_patiently(&self, request: &Request<'_>, budget: &Budget) -> Result<Answer, FetchError> {
-        // Held while waiting, too: a registry that asks for fewer requests gets fewer. Never closed.
-        let _slot = self.slots.acquire().await;
-        let (mut tries, mut waits) = (1, 0);
-        loop {
-            let Failure { error, retry } = match self.attempt(request, budget, tries).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
+    /// Asks the hosts, one after the other, until one has it. That none has it is their word only if all of them were heard.
+    pub(super) async fn get(&self, question: &Question<'_>, budget: &Budget) -> Result<Answer, FetchError> {
+        let mut unheard = None;
+        for (host, patience) in self.hosts_for(question.names)? {
+            let request = Request {
+                purpose: question.purpose,
+                url: host.url(question.repository, question.endpoint, question.reference)?,
+                repository: question.repository,
+                accept: question.accept,
+                limit: question.limit,
+                promise: question.promise,
             };
-            let wait = match retry {
-                Retry::Again if tries < MAX_REQUEST_TRIES => {
-                    tries += 1;
-                    BACKOFF
+            match host.get(&request, patience, budget).await {
+                Ok(Answer::Missing) => {}
+                Err(error) if error.is_one_hosts() => {
+                    unheard.get_or_insert(error);
                 }
-                Retry::After(wait) if waits < MAX_RETRY_AFTER_WAITS => {
-                    waits += 1;
-                    wait.unwrap_or(BACKOFF).max(BACKOFF)
-                }
-                _ => return Err(error),
-            };
-            if wait > MAX_RETRY_AFTER || Instant::now() + wait >= budget.deadline() {
-                return Err(error);
+                answer => return answer,
             }
-            sleep(wait).await;
         }
-    }
-
-    async fn attempt(&self, request: &Request<'_>, budget: &Budget, try_number: u32) -> Result<Answer, Failure> {
-        let mut authorization = self.authenticator.prepare(self, request.repository, budget).await?;
-        let (mut response, mut foreign) = self.send(request, authorization.as_ref(), try_number).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && !foreign {
-            let challenges = text_headers(response.headers(), &WWW_AUTHENTICATE);
-            // Read to its end, so that the connection is used again.
-            let detail = self.detail(&mut response).await;
-            authorization = self
-                .authenticator
-                .respond(self, request.repository, &challenges, authorization, detail, budget)
-                .await
-                .map(Some)?;
-            (response, foreign) = self.send(request, authorization.as_ref(), try_number).await?;
-        }
-        let status = response.status();
-        match status {
-            StatusCode::OK => {
-                let content_type = text_header(response.headers(), &CONTENT_TYPE);
-                let links = text_headers(response.headers(), &LINK);
-                let link = (!links.is_empty()).then(|| links.join(",").into());
-                if let Some(promise) = request.promise {
-                    let length = response
-                        .content_length()
-                        .and_then(|length| usize::try_from(length).ok());
-                    promise.grow_to(length.map_or(request.limit, |length| length.min(request.limit)));
-                }
-                let (body, lease) = body::read(self.payer(budget), response, request.limit).await?;
-                Ok(Answer::Found(Found {
-                    content_type,
-                    link,
-                    body,
-                    lease,
-                }))
-            }
-            // Only the registry's own word counts: storage behind it knows nothing about what was signed.
-            StatusCode::NOT_FOUND if !foreign => {
-                self.detail(&mut response).await;
-                Ok(Answer::Missing)
-            }
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(FetchError::AccessRefused {
-                registry: self.name.clone(),
-                status: status.as_u16(),
-                detail: self.detail(&mut response).await,
-                withheld_from: self.authenticator.withheld_from(self),
-            }
-            .into()),
-            StatusCode::TOO_MANY_REQUESTS => {
-                let retry_after = retry_after(response.headers());
-                Err(Failure {
-                    error: FetchError::TooManyRequests {
-                        registry: self.name.clone(),
-                        retry_after,
-                    },
-                    retry: Retry::After(retry_after),
-                })
-            }
-            _ => Err(Failure {
-                retry: if status.is_server_error() {
-                    Retry::Again
-                } else {
-                    Retry::No
-                },
-                error: FetchError::Status {
-                    registry: self.name.clone(),
-                    status: status.as_u16(),
-                    detail: self.detail(&mut response).await,
-                },
-            }),
-        }
-    }
-
-    /// Sends a request and follows its redirects. Says whether the answer came from another host; from there on neither
-    /// credentials nor the client for private addresses are used, not even if the last address is the registry's again.
-    async fn send(
-        &self,
-        request: &Request<'_>,
-        authorization: Option<&HeaderValue>,
-        try_number: u32,
-    ) -> Result<(Response, bool), FetchError> {
-        let mut url = request.url.clone();
-        let mut foreign = false;
-        for _ in 0..=MAX_REDIRECTS {
-            self.counters.count(request.purpose);
-            let client = self.transport.client(foreign, try_number);
-            let mut sending = client.get(url.clone()).header(ACCEPT, request.accept);
-            if let Some(authorization) = authorization.filter(|_| !foreign) {
-                sending = sending.header(AUTHORIZATION, authorization.clone());
-            }
-            let response = transport::send(&self.name, sending).await?;
-            let redirected = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
-            let Some(location) = text_header(response.headers(), &LOCATION).filter(|_| redirected) else {
-                return Ok((response, foreign));
-            };
-            url = self.learn(&url, &location)?;
-            foreign |= !self.owns(&url);
-        }
-        Err(FetchError::Redirects {
-            registry: self.name.clone(),
-        })
+        unheard.map_or(Ok(Answer::Missing), Err)
     }
 
     pub(super) fn payer<'a>(&'a self, budget: &'a Budget) -> Payer<'a> {
@@ -323,55 +116,4 @@ impl Registry {
             budget,
         }
     }
-
-    /// What an error's body says: the first error of the distribution specification's form, or its first bytes.
-    pub(super) async fn detail(&self, response: &mut Response) -> Option<Untrusted> {
-        #[derive(Deserialize)]
-        struct Errors {
-            errors: Vec<ErrorItem>,
-        }
-        #[derive(Deserialize)]
-        struct ErrorItem {
-            code: String,
-            #[serde(default)]
-            message: String,
-        }
-        let head = body::read_head(&self.name, response, MAX_ERROR_BODY_SIZE).await;
-        if let Ok(Errors { errors }) = serde_json::from_slice(&head)
-            && let Some(ErrorItem { code, message }) = errors.into_iter().next()
-        {
-            let separator = if message.is_empty() { "" } else { ": " };
-            return Some(format!("{code}{separator}{message}").into());
-        }
-        let text = head.trim_ascii();
-        (!text.is_empty()).then(|| Untrusted::from_bytes(text))
-    }
-}
-
-/// The canonical name of a URL's host and port.
-pub(super) fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => canonical_host(&format!("{host}:{port}")),
-        None => canonical_host(host),
-    }
-}
-
-fn text_header(headers: &HeaderMap, name: &http::HeaderName) -> Option<Box<str>> {
-    headers.get(name)?.to_str().ok().map(Into::into)
-}
-
-fn text_headers(headers: &HeaderMap, name: &http::HeaderName) -> Vec<String> {
-    headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .map(str::to_owned)
-        .collect()
-}
-
-/// `Retry-After` in seconds (RFC 9110 §10.2.3). Its other form, a date, would need the registry's clock to be right.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = text_header(headers, &RETRY_AFTER)?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
 }

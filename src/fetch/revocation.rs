@@ -40,7 +40,8 @@ use super::body::{self, Payer};
 use super::budget::{ProcessMemory, RegistryShare};
 use super::config::{FetchConfig, RegistryConfig};
 use super::error::FetchError;
-use super::registry::authority;
+use super::host::authority;
+use super::own_tls::OwnTls;
 use super::transport::{self, Transport};
 
 /// An OCSP request whose encoded form is shorter is asked with GET, which caches on the way can answer (RFC 6960 §A.1,
@@ -522,9 +523,11 @@ impl Client {
         // milliseconds that a start does not have.
         let roots = Arc::new(transport::system_roots());
         let transport =
-            Transport::new(&fetch, &registry, roots, &inner.resolver).map_err(|error| FetchError::Unusable {
-                registry: "a revocation endpoint".into(),
-                cause: error.to_string().into(),
+            Transport::new(&fetch, &registry, roots, &OwnTls::default(), &inner.resolver).map_err(|error| {
+                FetchError::Unusable {
+                    registry: "a revocation endpoint".into(),
+                    cause: error.to_string().into(),
+                }
             })?;
         Ok(inner.transport.get_or_init(|| transport))
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use reqwest::dns::Resolve;
 use reqwest::redirect::Policy;
@@ -19,6 +20,7 @@ use assay_verify::limits::{
 use super::address::{ForbiddenAddress, PublicOnly};
 use super::config::{ConfigError, FetchConfig, RegistryConfig};
 use super::error::FetchError;
+use super::own_tls::OwnTls;
 
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("assayd/", env!("CARGO_PKG_VERSION"));
@@ -26,8 +28,10 @@ const USER_AGENT: &str = concat!("assayd/", env!("CARGO_PKG_VERSION"));
 /// The clients of one registry.
 #[derive(Clone, Debug)]
 pub(super) struct Transport {
-    /// For the registry and hosts that the configuration names.
+    /// For the host itself. It alone is shown a client certificate, and it alone may go unverified.
     pub(super) direct: reqwest::Client,
+    /// For other hosts that the configuration names.
+    pub(super) named: reqwest::Client,
     /// For hosts that answers name: it connects to public addresses only, unless the configuration allows others.
     pub(super) learned: reqwest::Client,
     /// As `direct`, for second tries.
@@ -88,9 +92,12 @@ impl Transport {
         fetch: &FetchConfig,
         registry: &RegistryConfig,
         roots: Arc<RootCertStore>,
+        own: &OwnTls,
         resolver: &Arc<dyn Resolve>,
     ) -> Result<Self, ConfigError> {
         let tls = tls(roots)?;
+        let own_tls = own.apply(tls.clone());
+        let own_timeout = own.connect_timeout();
         let any = Arc::clone(resolver);
         let learned: Arc<dyn Resolve> = if registry.private_addresses {
             Arc::clone(resolver)
@@ -100,12 +107,20 @@ impl Transport {
                 proxy_hosts: fetch.proxy_hosts.clone(),
             })
         };
-        let client = |resolver: &Arc<dyn Resolve>, pool| client(tls.clone(), Arc::clone(resolver), pool);
+        let other =
+            |resolver: &Arc<dyn Resolve>, pool| client(tls.clone(), Arc::clone(resolver), pool, CONNECT_TIMEOUT);
+        let direct = |pool| client(own_tls.clone(), Arc::clone(&any), pool, own_timeout);
+        let kept = direct(Pool::Kept)?;
         Ok(Self {
-            direct: client(&any, Pool::Kept)?,
-            learned: client(&learned, Pool::Kept)?,
-            direct_anew: client(&any, Pool::None)?,
-            learned_anew: client(&learned, Pool::None)?,
+            named: if own.is_usual() {
+                kept.clone()
+            } else {
+                other(&any, Pool::Kept)?
+            },
+            direct: kept,
+            learned: other(&learned, Pool::Kept)?,
+            direct_anew: direct(Pool::None)?,
+            learned_anew: other(&learned, Pool::None)?,
         })
     }
 
@@ -131,7 +146,12 @@ fn tls(roots: Arc<RootCertStore>) -> Result<ClientConfig, ConfigError> {
     Ok(tls)
 }
 
-fn client(tls: ClientConfig, resolver: Arc<dyn Resolve>, pool: Pool) -> Result<reqwest::Client, ConfigError> {
+fn client(
+    tls: ClientConfig,
+    resolver: Arc<dyn Resolve>,
+    pool: Pool,
+    connect_timeout: Duration,
+) -> Result<reqwest::Client, ConfigError> {
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .dns_resolver(resolver)
@@ -140,7 +160,7 @@ fn client(tls: ClientConfig, resolver: Arc<dyn Resolve>, pool: Pool) -> Result<r
         .redirect(Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(connect_timeout)
         // A pooled connection whose other end is gone must not hold a request until its deadline.
         .tcp_user_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(CONNECT_TIMEOUT)
@@ -163,7 +183,8 @@ pub(super) fn web(
     extra_ca: &[Vec<u8>],
     resolver: &Arc<dyn Resolve>,
 ) -> Result<reqwest::Client, ConfigError> {
-    client(tls(roots(system, host, extra_ca)?)?, Arc::clone(resolver), Pool::Kept)
+    let tls = tls(roots(system, host, extra_ca)?)?;
+    client(tls, Arc::clone(resolver), Pool::Kept, CONNECT_TIMEOUT)
 }
 
 /// The cause at the bottom: what is above it repeats the URL, with what a signed redirect put into its query.
@@ -180,12 +201,41 @@ pub(crate) fn innermost(error: &reqwest::Error) -> String {
 
 /// Sends one request and waits for the head of its answer.
 pub(super) async fn send(registry: &str, request: RequestBuilder) -> Result<Response, FetchError> {
-    match timeout(RESPONSE_HEAD_TIMEOUT, request.send()).await {
-        Ok(sent) => sent.map_err(|error| failure(registry, &error)),
-        Err(_) => Err(FetchError::Silent {
+    answer(registry, send_once(request).await)
+}
+
+/// The same, with the client's own error; `None` when nothing came in time.
+pub(super) async fn send_once(request: RequestBuilder) -> Option<Result<Response, reqwest::Error>> {
+    timeout(RESPONSE_HEAD_TIMEOUT, request.send()).await.ok()
+}
+
+/// What came of sending a request.
+pub(super) fn answer(registry: &str, sent: Option<Result<Response, reqwest::Error>>) -> Result<Response, FetchError> {
+    match sent {
+        Some(sent) => sent.map_err(|error| failure(registry, &error)),
+        None => Err(FetchError::Silent {
             registry: registry.into(),
         }),
     }
+}
+
+/// Whether the other end does not speak TLS: what came first is no TLS record.
+pub(super) fn is_not_tls(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.source();
+    while let Some(source) = cause {
+        if matches!(source.downcast_ref(), Some(rustls::Error::InvalidMessage(_))) {
+            return true;
+        }
+        // The source of an input-output error is not what it holds, but that one's source.
+        let held = source
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        cause = match held {
+            Some(held) => Some(held),
+            None => source.source(),
+        };
+    }
+    false
 }
 
 /// What a request that got no answer means.

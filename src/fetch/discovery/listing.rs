@@ -1,7 +1,7 @@
 //! The listing of an image's referrers: the referrers API's, or the fallback tag's where the registry has no such API or
 //! lists nothing there (distribution specification: spec.md#listing-referrers, #unavailable-referrers-api).
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::{Either, select};
 use tokio::time::Instant;
@@ -17,7 +17,8 @@ use super::opening::content_type;
 use crate::fetch::budget::{Budget, Lease};
 use crate::fetch::count::Purpose;
 use crate::fetch::error::FetchError;
-use crate::fetch::registry::{Answer, Found, Registry, Request};
+use crate::fetch::host::{Answer, Found, Host, Patience, Request};
+use crate::fetch::registry::{Names, Registry};
 
 /// The characters of a digest that its fallback tag keeps (distribution specification: spec.md#referrers-tag-schema).
 const TAG_DIGITS: usize = 64;
@@ -49,10 +50,16 @@ impl KnownKind {
     }
 }
 
+/// Where a listing goes on: at the host that began it.
+pub(super) struct NextPage {
+    pub(super) host: Arc<Host>,
+    pub(super) url: Url,
+}
+
 /// A page of a listing.
 pub(super) struct Page {
     pub(super) entries: Vec<IndexEntry>,
-    pub(super) next: Option<Url>,
+    pub(super) next: Option<NextPage>,
     /// Why the pages after this one are not asked for.
     pub(super) broken: Option<FetchError>,
     /// Pays for the entries.
@@ -61,17 +68,44 @@ pub(super) struct Page {
 
 /// The first page of the listing, or none, and what stands beside it that was not answered.
 ///
-/// Where nothing is remembered of a registry, both places are asked at once, so that finding out costs no round trip.
+/// The first host that lists anything is the one that counts. One that lists nothing is followed by the next: a mirror may
+/// hold an image without its signatures. That nothing is listed is known only if every host was heard.
 pub(super) async fn list(
     registry: &Registry,
     repository: &Repository,
     subject: &Digest,
     budget: &Budget,
 ) -> Result<(Option<Page>, Option<FetchError>), FetchError> {
+    let mut unheard = None;
+    for (host, patience) in registry.hosts_for(Names::Name)? {
+        match list_at(&host, patience, repository, subject, budget).await {
+            Ok((None, None)) => {}
+            Ok((None, Some(error))) => {
+                unheard.get_or_insert(error);
+            }
+            Err(error) if error.is_one_hosts() => {
+                unheard.get_or_insert(error);
+            }
+            listed => return listed,
+        }
+    }
+    unheard.map_or(Ok((None, None)), Err)
+}
+
+/// What one host lists.
+///
+/// Where nothing is remembered of a host, both places are asked at once, so that finding out costs no round trip.
+async fn list_at(
+    registry: &Arc<Host>,
+    patience: Patience,
+    repository: &Repository,
+    subject: &Digest,
+    budget: &Budget,
+) -> Result<(Option<Page>, Option<FetchError>), FetchError> {
     let api_url = registry.url(repository, "referrers", &subject.to_string())?;
     let tag_url = registry.url(repository, "manifests", &fallback_tag(subject))?;
-    let api = ask_api(registry, repository, api_url, budget);
-    let tag = ask_tag(registry, repository, tag_url, budget);
+    let api = ask_api(registry, patience, repository, api_url, budget);
+    let tag = ask_tag(registry, patience, repository, tag_url, budget);
     match registry.kind.known() {
         Some(Kind::ReferrersApi) => match api.await? {
             Some(page) => Ok((Some(page), None)),
@@ -100,12 +134,13 @@ pub(super) async fn list(
 
 /// The referrers API's first page, if it lists anything.
 async fn ask_api(
-    registry: &Registry,
+    registry: &Arc<Host>,
+    patience: Patience,
     repository: &Repository,
     url: Url,
     budget: &Budget,
 ) -> Result<Option<Page>, FetchError> {
-    match page(registry, repository, url, budget).await {
+    match page(registry, patience, repository, url, budget).await {
         Ok(Some(page)) => {
             registry.kind.remember(Kind::ReferrersApi);
             // An empty page with a next one is a listing that goes on.
@@ -120,12 +155,13 @@ async fn ask_api(
 
 /// The fallback tag's listing, if there is one.
 async fn ask_tag(
-    registry: &Registry,
+    registry: &Arc<Host>,
+    patience: Patience,
     repository: &Repository,
     url: Url,
     budget: &Budget,
 ) -> Result<Option<Page>, FetchError> {
-    let page = page(registry, repository, url, budget).await?;
+    let page = page(registry, patience, repository, url, budget).await?;
     if page.is_some() && registry.kind.known().is_none() {
         registry.kind.remember(Kind::FallbackTag);
     }
@@ -141,7 +177,8 @@ async fn ask_tag(
 
 /// One page of the listing, if it is there.
 pub(super) async fn page(
-    registry: &Registry,
+    registry: &Arc<Host>,
+    patience: Patience,
     repository: &Repository,
     url: Url,
     budget: &Budget,
@@ -154,7 +191,7 @@ pub(super) async fn page(
         limit: MAX_REFERRERS_PAGE_SIZE,
         promise: None,
     };
-    let Answer::Found(found) = registry.get(&request, budget).await? else {
+    let Answer::Found(found) = registry.get(&request, patience, budget).await? else {
         return Ok(None);
     };
     let content_type = content_type(&found).unwrap_or_default();
@@ -178,7 +215,10 @@ pub(super) async fn page(
     let (next, broken) = match link.as_deref().and_then(next_link) {
         None => (None, None),
         Some(text) => match url.join(text) {
-            Ok(next) if registry.owns(&next) => (Some(next), None),
+            Ok(next) if registry.owns(&next) => {
+                let host = Arc::clone(registry);
+                (Some(NextPage { host, url: next }), None)
+            }
             _ => (
                 None,
                 Some(FetchError::Address {

@@ -14,7 +14,8 @@ use super::search::Origin;
 use crate::fetch::budget::{Budget, Lease, Promise};
 use crate::fetch::count::Purpose;
 use crate::fetch::error::FetchError;
-use crate::fetch::registry::{Answer, Found, Registry, Request};
+use crate::fetch::host::{Answer, Found};
+use crate::fetch::registry::{Names, Question, Registry};
 
 const ACCEPT_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, \
                                application/vnd.oci.artifact.manifest.v1+json, \
@@ -38,7 +39,16 @@ pub(super) async fn referrer(
     promise: &Promise,
 ) -> Result<Opened, SkipReason> {
     let digest = &candidate.digest;
-    let found = match manifest(&origin, &digest.to_string(), candidate.limit(), &budget, promise).await? {
+    let found = match manifest(
+        &origin,
+        &digest.to_string(),
+        Names::Digest,
+        candidate.limit(),
+        &budget,
+        promise,
+    )
+    .await?
+    {
         Answer::Found(found) => found,
         Answer::Missing => return Err(SkipReason::Missing(digest.clone())),
     };
@@ -53,7 +63,16 @@ pub(super) async fn tagged(
     budget: Budget,
     promise: &Promise,
 ) -> Result<Option<Opened>, SkipReason> {
-    let found = match manifest(&origin, &tag, MAX_SIGNATURES_MANIFEST_SIZE, &budget, promise).await {
+    let found = match manifest(
+        &origin,
+        &tag,
+        Names::Name,
+        MAX_SIGNATURES_MANIFEST_SIZE,
+        &budget,
+        promise,
+    )
+    .await
+    {
         Ok(Answer::Found(found)) => found,
         Ok(Answer::Missing) => return Ok(None),
         Err(SkipReason::Fetch(FetchError::Status { status: 400, .. })) if may_be_malformed(&tag) => return Ok(None),
@@ -67,20 +86,23 @@ pub(super) async fn tagged(
 async fn manifest(
     origin: &Origin,
     reference: &str,
+    names: Names,
     limit: usize,
     budget: &Budget,
     promise: &Promise,
 ) -> Result<Answer, SkipReason> {
     let registry = &origin.registry;
-    let request = Request {
+    let question = Question {
         purpose: Purpose::Manifest,
-        url: registry.url(&origin.repository, "manifests", reference)?,
         repository: &origin.repository,
+        endpoint: "manifests",
+        reference,
+        names,
         accept: ACCEPT_MANIFEST,
         limit,
         promise: Some(promise),
     };
-    match registry.get(&request, budget).await {
+    match registry.get(&question, budget).await {
         // More than the manifest of a signature can have, so it is none.
         Err(FetchError::TooLarge { limit, .. }) => Err(NotASignature::ManifestTooLarge(limit as u64 + 1).into()),
         answer => Ok(answer?),
@@ -130,10 +152,12 @@ pub(super) async fn signature(
     let layer = manifest.layers().get(position);
     let layer = layer.ok_or(NotASignature::NoSuchLayer(position))?;
     let digest = layer.descriptor.digest.clone();
-    let request = Request {
+    let question = Question {
         purpose: Purpose::Blob,
-        url: registry.url(&origin.repository, "blobs", &digest.to_string())?,
         repository: &origin.repository,
+        endpoint: "blobs",
+        reference: &digest.to_string(),
+        names: Names::Digest,
         accept: ACCEPT_BLOB,
         // More than this is not what the manifest describes, and allocates nothing (CVE-2024-29902, CVE-2024-29903).
         limit: usize::try_from(layer.descriptor.size)
@@ -142,7 +166,7 @@ pub(super) async fn signature(
         // The manifest describes it, so its promise is whole from the start.
         promise: None,
     };
-    let found = match registry.get(&request, &budget).await {
+    let found = match registry.get(&question, &budget).await {
         Ok(Answer::Found(found)) => found,
         Ok(Answer::Missing) => return Err(SkipReason::Missing(digest)),
         Err(FetchError::TooLarge { .. }) => return Err(wrong_bytes(registry, digest)),

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use url::Url;
 
 use assay_verify::descriptor::Descriptor;
 use assay_verify::digest::Digest;
@@ -17,11 +16,12 @@ use assay_verify::limits::{
 use assay_verify::reference::Repository;
 
 use super::candidates::{CANDIDATE_SIZE, Candidate, Candidates, LEAST_SIZE};
-use super::listing::{self, Page};
+use super::listing::{self, NextPage, Page};
 use super::opening::{self, MANIFEST_COST, Opened};
 use super::{Batch, CosignTag, Judged, Place, SkipReason, Skipped, SkippedItem, Sought, Summary};
 use crate::fetch::budget::{Budget, Lease, Promises};
 use crate::fetch::error::FetchError;
+use crate::fetch::host::Patience;
 use crate::fetch::registry::Registry;
 
 /// The share of a verification's memory that manifests may take: the rest is left free for the blobs that they describe.
@@ -37,7 +37,7 @@ pub(super) struct Origin {
 /// How far the listing of a place was read.
 #[derive(Default)]
 struct Reading {
-    next_page: Option<Url>,
+    next_page: Option<NextPage>,
     pages: usize,
     /// Requests under way to this place, beside those that every search begins with.
     in_flight: usize,
@@ -408,7 +408,7 @@ impl Search {
     fn turn_page(&mut self, number: usize) -> Option<BoxFuture<'static, Arrival>> {
         let origin = Arc::clone(self.origins.get(number)?);
         let reading = self.readings.get_mut(number)?;
-        let url = reading.next_page.take()?;
+        let next = reading.next_page.take()?;
         if reading.pages >= MAX_REFERRERS_PAGES {
             self.fail(FetchError::TooManyPages {
                 registry: origin.registry.name.clone(),
@@ -418,7 +418,7 @@ impl Search {
         self.began(number, 0);
         let budget = self.budget.clone();
         let turning = async move {
-            let page = listing::page(&origin.registry, &origin.repository, url, &budget).await;
+            let page = listing::page(&next.host, Patience::Last, &origin.repository, next.url, &budget).await;
             Arrival::NextPage { origin: number, page }
         };
         Some(turning.boxed())

@@ -174,6 +174,13 @@ pub const MAX_RETRY_AFTER_WAITS: u32 = 3;
 /// The longest wait that is granted. A registry that asks for more is given up on: the asker retries by itself.
 pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(15);
 
+/// How long a host that could not be reached is asked after the others that serve a registry's images. A mirror that is away
+/// must not cost every request of a verification its timeout.
+pub const MIRROR_REST: Duration = Duration::from_secs(10);
+
+/// How often the files that say how registries are reached are looked at for changes: at most, and only when one is asked.
+pub const REGISTRY_FILES_LOOK: Duration = Duration::from_secs(1);
+
 /// How long it is remembered that a registry has the referrers API or not. After an upgrade, for this long signatures
 /// are looked for in the old place first.
 pub const REGISTRY_KIND_LIFETIME: Duration = Duration::from_secs(600);
