@@ -22,7 +22,7 @@ use assayd::cache::answers::{AnswerOptions, AnswerStore};
 use assayd::cache::evidence::{EvidenceOptions, EvidenceStore};
 use assayd::fetch::revocation::{self, AnswerMemory};
 use assayd::fetch::{Client, FetchConfig, ProcessMemory, RegistryConfig};
-use assayd::hooks::metrics;
+use assayd::hooks::metrics::Metrics;
 use assayd::plugin::Plugins;
 use assayd::sync::{Followed, Signed, Status, Versions, WhenExpired};
 use assayd::trust::TrustState;
@@ -241,7 +241,7 @@ impl Lab {
     }
 
     fn metric(&self, line: &str) -> bool {
-        let text = metrics::render(&self.admission, now());
+        let text = Metrics::new(self.admission.clone(), "/nonexistent/observe").render(now());
         text.lines().any(|one| one == line)
     }
 }

@@ -143,6 +143,16 @@ const FAKETIME: Apart = Apart {
     library: None,
 };
 
+/// Checks and tests Prometheus' alert rules.
+const PROMTOOL: Apart = Apart {
+    folder: "prometheus",
+    package: "prometheus",
+    suite: Suite::Own,
+    program: "usr/bin/promtool",
+    series: "",
+    library: None,
+};
+
 /// A peer of the machine's own suite that comes with the libraries it is linked with, whose names change with the suite
 /// (libssl3, libssl3t64). It is fetched by the first who needs it, into a folder of its own.
 pub(crate) struct Linked {
@@ -313,6 +323,15 @@ impl Peers {
     /// It cannot be fetched.
     pub fn faketime(&self) -> Result<PathBuf> {
         Ok(self.apart(&FAKETIME)?.0)
+    }
+
+    /// Prometheus' own checker of alert rules. Fetched by the first call and not with the other peers.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be fetched.
+    pub fn promtool(&self) -> Result<PathBuf> {
+        Ok(self.apart(&PROMTOOL)?.0)
     }
 
     fn apart(&self, peer: &Apart) -> Result<(PathBuf, String)> {

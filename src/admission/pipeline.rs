@@ -24,7 +24,7 @@ use super::bundle::{Bundle, Imported};
 use super::evaluate::{self, Evaluation, Explanation, Waiting};
 use super::events;
 use super::export::{self, Exported};
-use super::question::{Question, QuestionError};
+use super::question::{Hook, Question, QuestionError};
 use super::respondents::Respondents;
 use super::statistics::Statistics;
 use super::tree::{self, Tree};
@@ -133,6 +133,7 @@ impl Admission {
     /// Decides a question within [`VERIFY_DEADLINE`], and logs the decision once.
     pub async fn decide(&self, question: &Question) -> Decision {
         let started = Instant::now();
+        let _in_flight = self.inner.statistics.asked();
         let (verdict, cache) = self.verdict(question, started).await;
         if verdict.outcome.admits() {
             self.inner.withdrawals.admitted(question);
@@ -145,36 +146,36 @@ impl Admission {
         };
         self.inner
             .statistics
-            .count(question.hook, &decision, (self.inner.clock)());
+            .count(Some(question.hook), &decision, (self.inner.clock)());
         events::decided(question, &decision);
         decision
     }
 
     /// Denies a question that is not well-formed, and logs it.
-    pub fn malformed(&self, name: &str, digest: &str, error: &QuestionError) -> Decision {
+    pub fn malformed(&self, name: &str, digest: &str, hook: Option<Hook>, error: &QuestionError) -> Decision {
         let verdict = Verdict {
             outcome: Outcome::Deny(Denial::new(Code::RequestMalformed, error.to_string())),
             rule: None,
             revision: None,
         };
-        let id = Uuid::now_v7();
-        self.inner.statistics.denied.fetch_add(1, Ordering::Relaxed);
+        let decision = Decision {
+            id: Uuid::now_v7(),
+            verdict: Arc::new(verdict),
+            cache: CacheState::NotNeeded,
+            duration: Duration::ZERO,
+        };
+        self.inner.statistics.count(hook, &decision, (self.inner.clock)());
         warn!(
             message_id = events::MALFORMED,
             assay_image = %Untrusted::from(name),
             assay_digest = %Untrusted::from(digest),
             assay_verdict = "deny",
             assay_code = Code::RequestMalformed.as_str(),
-            assay_decision_id = %id,
+            assay_decision_id = %decision.id,
             "deny {}: the question is malformed: {error}",
             Untrusted::from(name)
         );
-        Decision {
-            id,
-            verdict: Arc::new(verdict),
-            cache: CacheState::NotNeeded,
-            duration: Duration::ZERO,
-        }
+        decision
     }
 
     /// Judges afresh, past the verdict cache, and keeps what every step said.

@@ -6,6 +6,7 @@ use assay_verify::Timestamp;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::pipeline::{CacheState, Decision};
@@ -19,7 +20,7 @@ pub struct VerdictLabels {
     pub verdict: &'static str,
     /// The code of a denial, also where audit mode overrode it; empty on an admit.
     pub code: &'static str,
-    /// Who asked.
+    /// Who asked; `unknown` where the question does not say it.
     pub hook: &'static str,
 }
 
@@ -54,6 +55,8 @@ pub struct Statistics {
     pub evidence_hits: AtomicU64,
     /// Verdicts that asked a registry.
     pub gathers: AtomicU64,
+    /// Questions that wait for their verdict.
+    pub in_flight: Gauge,
     /// Verdicts by what they say.
     pub verdicts: Family<VerdictLabels, Counter>,
     /// Seconds that askers waited, by what it took.
@@ -69,6 +72,7 @@ impl Default for Statistics {
             verdict_hits: AtomicU64::default(),
             evidence_hits: AtomicU64::default(),
             gathers: AtomicU64::default(),
+            in_flight: Gauge::default(),
             verdicts: Family::default(),
             durations: Family::new_with_constructor(Durations),
             last_verdict: Default::default(),
@@ -83,15 +87,21 @@ impl Statistics {
         (at != 0).then_some(at)
     }
 
+    /// Counts a question for as long as what is returned lives, also where its asker gives up.
+    pub(super) fn asked(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
     /// Counts a decision.
-    pub(super) fn count(&self, hook: Hook, decision: &Decision, now: Timestamp) {
+    pub(super) fn count(&self, hook: Option<Hook>, decision: &Decision, now: Timestamp) {
         let outcome = &decision.verdict.outcome;
         let counter = if outcome.admits() { &self.admitted } else { &self.denied };
         counter.fetch_add(1, Ordering::Relaxed);
         if decision.cache == CacheState::Verdict {
             self.verdict_hits.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(last) = self.last_verdict.get(hook as usize) {
+        if let Some(last) = hook.and_then(|hook| self.last_verdict.get(hook as usize)) {
             last.store(now.as_second(), Ordering::Relaxed);
         }
         let labels = VerdictLabels {
@@ -101,7 +111,7 @@ impl Statistics {
                 Outcome::Deny(_) => "deny",
             },
             code: outcome.denial().map_or("", |denial| denial.code.as_str()),
-            hook: hook.as_str(),
+            hook: hook.map_or("unknown", Hook::as_str),
         };
         self.verdicts.get_or_create(&labels).inc();
         let labels = CacheLabels {
@@ -110,5 +120,14 @@ impl Statistics {
         self.durations
             .get_or_create(&labels)
             .observe(decision.duration.as_secs_f64());
+    }
+}
+
+/// A question that waits for its verdict.
+pub(super) struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub metrics_file: Option<PathBuf>,
     /// containerd's `config_path`: the host trees that say which hosts serve a registry's images, separated by colons.
     pub config_path: String,
+    /// Where Prometheus asks for the metrics.
+    pub metrics_listen: Option<MetricsAddress>,
     /// Registries that need more than their name.
     pub registry: Vec<Registry>,
     /// How revocation endpoints are reached.
@@ -330,6 +333,35 @@ impl TryFrom<String> for SocketMode {
     }
 }
 
+/// Where Prometheus asks for the metrics: a port that only this machine reaches, or a unix socket.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum MetricsAddress {
+    /// A port on a loopback address.
+    Loopback(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl TryFrom<String> for MetricsAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if let Some(path) = text.strip_prefix("unix:").filter(|path| !path.is_empty()) {
+            return Ok(Self::Unix(path.into()));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self::Loopback(address)),
+            Ok(address) => Err(format!(
+                "metrics_listen: {} is not a loopback address: the metrics have no password; let a proxy or node-exporter \
+                 (metrics_file) hand them on",
+                address.ip()
+            )),
+            Err(_) => Err("metrics_listen: expected \"127.0.0.1:PORT\", \"[::1]:PORT\" or \"unix:PATH\"".to_owned()),
+        }
+    }
+}
+
 /// A registry that needs more than its name.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -419,6 +451,7 @@ impl Default for Config {
             log: LogTarget::Auto,
             metrics_file: None,
             config_path: DEFAULT_CONFIG_PATH.to_owned(),
+            metrics_listen: None,
             registry: Vec::new(),
             revocation: Revocation::default(),
             plugin: BTreeMap::new(),
@@ -549,7 +582,11 @@ impl Config {
             &mut self.policy,
         ];
         let plugins = self.plugin.values_mut().map(|plugin| &mut plugin.path);
-        let metrics = self.metrics_file.iter_mut();
+        let socket = self.metrics_listen.iter_mut().filter_map(|address| match address {
+            MetricsAddress::Unix(path) => Some(path),
+            MetricsAddress::Loopback(_) => None,
+        });
+        let metrics = self.metrics_file.iter_mut().chain(socket);
         let fleet = self.fleet.iter_mut();
         let fleet = fleet.flat_map(|fleet| fleet.ca.iter_mut().chain([&mut fleet.root]));
         for path in own
@@ -650,6 +687,35 @@ mod tests {
             error.starts_with("config.toml:2:1: unknown field `verifer_socket`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn metrics_are_for_this_machine_alone() {
+        let listen = |text: &str| parse(&format!("metrics_listen = \"{text}\""));
+        assert_eq!(parse("").unwrap().metrics_listen, None);
+        for address in ["127.0.0.1:9464", "[::1]:9464"] {
+            let expected = MetricsAddress::Loopback(address.parse().unwrap());
+            assert_eq!(listen(address).unwrap().metrics_listen, Some(expected));
+        }
+        let config = listen("unix:metrics.sock")
+            .unwrap()
+            .relative_to(Path::new("/etc/assayd"));
+        let expected = MetricsAddress::Unix("/etc/assayd/metrics.sock".into());
+        assert_eq!(config.metrics_listen, Some(expected));
+        for (address, words) in [
+            ("0.0.0.0:9464", "is not a loopback address"),
+            ("[::]:9464", "is not a loopback address"),
+            ("192.0.2.1:9464", "is not a loopback address"),
+            ("localhost:9464", "expected"),
+            (":9464", "expected"),
+            ("unix:", "expected"),
+        ] {
+            let error = listen(address).unwrap_err();
+            assert!(
+                error.starts_with("config.toml:1:18: ") && error.contains(words),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -8,17 +8,16 @@ use std::time::Duration;
 use assay_verify::Timestamp;
 use tracing::warn;
 
-use crate::admission::Admission;
-use crate::hooks::metrics;
+use crate::hooks::metrics::Metrics;
 
 /// How often. Prometheus asks node-exporter every 15 to 60 s.
 const INTERVAL: Duration = Duration::from_secs(15);
 
 /// Writes the file for as long as the daemon runs. What goes wrong is said once.
-pub(super) async fn write_metrics(path: PathBuf, admission: Admission) {
+pub(super) async fn write_metrics(path: PathBuf, metrics: Metrics) {
     let mut complaint = String::new();
     loop {
-        let text = metrics::render(&admission, Timestamp::now());
+        let text = metrics.render(Timestamp::now());
         let target = path.clone();
         let written = tokio::task::spawn_blocking(move || replace(&target, &text)).await;
         let problem = match written {

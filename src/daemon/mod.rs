@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod config;
 mod fleet;
+mod metrics_endpoint;
 mod metrics_file;
 mod random;
 pub mod run;

@@ -25,6 +25,7 @@ use crate::cache::evidence::{EvidenceOptions, EvidenceStore};
 use crate::daemon::activation::Activation;
 use crate::daemon::config::Config;
 use crate::daemon::fleet::{Follower, watch_standing};
+use crate::daemon::metrics_endpoint::Endpoint;
 use crate::daemon::metrics_file::write_metrics;
 use crate::daemon::random::random;
 use crate::daemon::service_manager;
@@ -32,6 +33,7 @@ use crate::daemon::watch::watch as watch_files;
 use crate::fetch::revocation::{self, AnswerMemory};
 use crate::fetch::{Client, ProcessMemory};
 use crate::hooks::control::ControlService;
+use crate::hooks::metrics::Metrics;
 use crate::hooks::socket;
 use crate::hooks::verifier::VerifierService;
 use crate::plugin::Plugins;
@@ -40,6 +42,9 @@ use crate::trust::{FleetPolicy, TrustState};
 
 /// How long refreshing rests after it ended unexpectedly, so that what ends it at once does not fill the journal.
 const RESTART_PAUSE: Duration = Duration::from_secs(10);
+
+/// The flag under which the hook observes, where the hook looks for it unless told otherwise.
+const OBSERVE_FLAG: &str = "/etc/assayd/observe";
 
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads. It serves the sockets that systemd handed over, and makes those
 /// that it did not.
@@ -62,6 +67,11 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
     let verifier_socket = listen(&config.verifier_socket)?;
     let control_socket = listen(&config.control_socket)?;
     activation.finish()?;
+
+    let endpoint = match &config.metrics_listen {
+        Some(address) => Some(Endpoint::bind(address, config.socket_mode.bits()).await?),
+        None => None,
+    };
 
     let registries = Client::new(config.fetch()?, ProcessMemory::default()).context("the registry client")?;
     let options = EvidenceOptions {
@@ -124,7 +134,8 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
             socket::accept(verifier_socket, users.clone()),
             stopped(stopping.clone()),
         );
-    let control = ControlServer::new(ControlService::new(admission.clone(), started_at))
+    let metrics = Metrics::new(admission.clone(), OBSERVE_FLAG);
+    let control = ControlServer::new(ControlService::new(admission.clone(), metrics.clone(), started_at))
         .max_decoding_message_size(MAX_QUESTION_SIZE);
     let controlling = Server::builder()
         .add_service(control)
@@ -134,7 +145,10 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
     tokio::spawn(follow_answers(admission.clone(), changes));
     tokio::spawn(watch_standing(admission.sync().clone()));
     if let Some(path) = config.metrics_file {
-        tokio::spawn(write_metrics(path, admission.clone()));
+        tokio::spawn(write_metrics(path, metrics.clone()));
+    }
+    if let Some(endpoint) = endpoint {
+        tokio::spawn(endpoint.serve(metrics));
     }
     if let Some(follower) = follower {
         tokio::spawn(follower.follow(admission.clone()));

@@ -18,9 +18,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
+<<<<<<< HEAD
 use super::evidence::{self, descriptor_to_wire};
+=======
+use super::metrics::Metrics;
+use super::sync;
+>>>>>>> 9a1015f (Hand the metrics to Prometheus on loopback, with alert rules and a runbook)
 use super::verifier::response;
-use super::{metrics, sync};
 use crate::admission::answers::FailingQuery;
 use crate::admission::{
     Admission, CacheState, Decision, Explanation, Hook, Outcome, Question, Tree, TreeEntry, Verdict,
@@ -32,6 +36,7 @@ use crate::trust::TrustState;
 #[derive(Clone)]
 pub struct ControlService {
     admission: Admission,
+    metrics: Metrics,
     started_at: Timestamp,
     /// One import at a time: what it holds is bounded, and nobody waits for it.
     importing: Arc<Semaphore>,
@@ -39,11 +44,19 @@ pub struct ControlService {
 
 impl ControlService {
     /// Answers from `admission`.
+<<<<<<< HEAD
     pub fn new(admission: Admission, started_at: Timestamp) -> Self {
         Self {
             admission,
             started_at,
             importing: Arc::new(Semaphore::new(1)),
+=======
+    pub fn new(admission: Admission, metrics: Metrics, started_at: Timestamp) -> Self {
+        Self {
+            admission,
+            metrics,
+            started_at,
+>>>>>>> 9a1015f (Hand the metrics to Prometheus on loopback, with alert rules and a runbook)
         }
     }
 
@@ -193,7 +206,7 @@ impl Control for ControlService {
     }
 
     async fn metrics(&self, _: Request<proto::MetricsRequest>) -> Result<Response<proto::MetricsResponse>, Status> {
-        let text = metrics::render(&self.admission, Timestamp::now());
+        let text = self.metrics.render(Timestamp::now());
         Ok(Response::new(proto::MetricsResponse { text }))
     }
 

@@ -34,7 +34,9 @@ impl ImageVerifier for VerifierService {
                 response(&decision.map_err(|_| Status::internal("deciding was broken off by an error"))?)
             }
             Err(error) => {
-                let decision = self.admission.malformed(&request.name, &request.digest, &error);
+                let decision = self
+                    .admission
+                    .malformed(&request.name, &request.digest, hook(&request), &error);
                 response(&decision)
             }
         }))
@@ -42,11 +44,7 @@ impl ImageVerifier for VerifierService {
 }
 
 fn question(request: &VerifyRequest) -> Result<Question, QuestionError> {
-    let hook = match request.hook() {
-        proto::Hook::ContainerdImageVerifier => Hook::ContainerdImageVerifier,
-        proto::Hook::Control => Hook::Control,
-        proto::Hook::Unspecified => return Err(QuestionError::UnknownHook),
-    };
+    let hook = hook(request).ok_or(QuestionError::UnknownHook)?;
     let descriptor = request.descriptor.as_ref();
     let descriptor = descriptor.map(|descriptor| {
         (
@@ -56,6 +54,14 @@ fn question(request: &VerifyRequest) -> Result<Question, QuestionError> {
         )
     });
     Question::parse(&request.name, &request.digest, descriptor, hook)
+}
+
+fn hook(request: &VerifyRequest) -> Option<Hook> {
+    match request.hook() {
+        proto::Hook::ContainerdImageVerifier => Some(Hook::ContainerdImageVerifier),
+        proto::Hook::Control => Some(Hook::Control),
+        proto::Hook::Unspecified => None,
+    }
 }
 
 /// The answer on the wire.

@@ -607,3 +607,9 @@ pub const MAX_DECISIONS: usize = 1_000_000;
 
 /// A file of recorded decisions: 300 bytes for each.
 pub const MAX_DECISIONS_SIZE: usize = 300 * 1024 * 1024;
+
+/// Connections that ask for the metrics at once; the next one waits. Prometheus and somebody with curl need two.
+pub const MAX_METRICS_CONNECTIONS: usize = 8;
+
+/// How long an answer with the metrics may take. Prometheus' own default is 10 s.
+pub const METRICS_DEADLINE: Duration = Duration::from_secs(10);
