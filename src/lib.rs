@@ -11,6 +11,10 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+pub mod process;
+
+pub mod credential;
+
 pub mod trust;
 
 pub mod fetch;

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// Each module of the daemon, and the modules it may use beside itself.
 const ALLOWED: &[(&str, &[&str])] = &[
+    ("process", &[]),
+    ("credential", &["process"]),
     ("trust", &[]),
-    ("fetch", &[]),
+    ("fetch", &["credential"]),
     ("cache", &[]),
-    ("plugin", &[]),
+    ("plugin", &["process"]),
     ("sync", &["cache", "fetch", "plugin", "trust"]),
     ("admission", &["cache", "fetch", "plugin", "sync", "trust"]),
     // `daemon::config` is data: where the sockets are, which registries there are.
@@ -29,7 +31,16 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "daemon",
-        &["admission", "cache", "fetch", "hooks", "plugin", "sync", "trust"],
+        &[
+            "admission",
+            "cache",
+            "credential",
+            "fetch",
+            "hooks",
+            "plugin",
+            "sync",
+            "trust",
+        ],
     ),
 ];
 

@@ -22,6 +22,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::credential::{DockerConfig, Keyring, Runner};
 use crate::fetch::revocation::{EndpointHost, RevocationConfig};
 use crate::fetch::{Credentials, FetchConfig, HostTree, RegistryConfig, Secret, proxy_hosts};
 use crate::plugin::PluginConfig;
@@ -33,6 +34,9 @@ pub const DEFAULT_PATH: &str = "/etc/assayd/config.toml";
 
 /// Where containerd's host trees are, unless told.
 pub const DEFAULT_CONFIG_PATH: &str = "/etc/containerd/certs.d";
+
+/// The beginning of a path below systemd's folder of credentials (systemd.exec: LoadCredential).
+const CREDENTIALS_DIRECTORY: &str = "$CREDENTIALS_DIRECTORY";
 
 /// The configuration. Every setting has a default.
 #[derive(Debug, Deserialize)]
@@ -60,6 +64,10 @@ pub struct Config {
     pub config_path: String,
     /// Where Prometheus asks for the metrics.
     pub metrics_listen: Option<MetricsAddress>,
+    /// Files of credentials, in the form of docker's config.json. `$CREDENTIALS_DIRECTORY/` stands for systemd's.
+    pub docker_config: Vec<PathBuf>,
+    /// Folders in which docker's credential helpers are looked for.
+    pub credential_helpers: Vec<PathBuf>,
     /// Registries that need more than their name.
     pub registry: Vec<Registry>,
     /// How revocation endpoints are reached.
@@ -452,6 +460,8 @@ impl Default for Config {
             metrics_file: None,
             config_path: DEFAULT_CONFIG_PATH.to_owned(),
             metrics_listen: None,
+            docker_config: Vec::new(),
+            credential_helpers: vec!["/usr/local/bin".into(), "/usr/bin".into()],
             registry: Vec::new(),
             revocation: Revocation::default(),
             plugin: BTreeMap::new(),
@@ -504,7 +514,11 @@ impl Config {
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
         let (path, named) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
         match fs::read_to_string(path) {
-            Ok(text) => Ok(Self::parse(path, &text)?.relative_to(path.parent().unwrap_or(Path::new("")))),
+            Ok(text) => {
+                let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+                let config = Self::parse(path, &text)?.with_credentials(path, folder.as_deref())?;
+                Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !named => Ok(Self::default()),
             Err(error) => Err(ConfigError::Read {
                 path: path.into(),
@@ -581,6 +595,7 @@ impl Config {
             &mut self.state_directory,
             &mut self.policy,
         ];
+        let docker = self.docker_config.iter_mut().chain(&mut self.credential_helpers);
         let plugins = self.plugin.values_mut().map(|plugin| &mut plugin.path);
         let socket = self.metrics_listen.iter_mut().filter_map(|address| match address {
             MetricsAddress::Unix(path) => Some(path),
@@ -592,6 +607,7 @@ impl Config {
         for path in own
             .into_iter()
             .chain(registries)
+            .chain(docker)
             .chain(plugins)
             .chain(metrics)
             .chain(fleet)
@@ -632,9 +648,39 @@ impl Config {
         });
         Ok(FetchConfig {
             registries: registries.collect::<Result<_, _>>()?,
+            keyring: self.keyring(),
             hosts: HostTree::from_config_path(&self.config_path),
             proxy_hosts: proxy_hosts(std::env::vars()),
         })
+    }
+
+    fn keyring(&self) -> Keyring {
+        let runner = Runner::new(self.credential_helpers.clone(), std::env::vars_os());
+        let files = self.docker_config.iter().cloned().map(DockerConfig::new);
+        Keyring::new(files.collect(), runner)
+    }
+
+    /// Puts systemd's folder of credentials into the paths that ask for it.
+    fn with_credentials(mut self, path: &Path, folder: Option<&Path>) -> Result<Self, ConfigError> {
+        let registries = self.registry.iter_mut();
+        let secrets = registries.filter_map(|registry| registry.password_file.as_mut());
+        for file in secrets.chain(&mut self.docker_config) {
+            let Ok(name) = file.strip_prefix(CREDENTIALS_DIRECTORY) else {
+                continue;
+            };
+            let Some(folder) = folder else {
+                return Err(ConfigError::Invalid {
+                    path: path.into(),
+                    message: format!(
+                        "{}: the service has no credentials: add LoadCredential={}:/path to its unit (systemctl edit assayd)",
+                        file.display(),
+                        name.display()
+                    ),
+                });
+            };
+            *file = folder.join(name);
+        }
+        Ok(self)
     }
 
     /// What the client of revocation endpoints needs.
@@ -724,6 +770,24 @@ mod tests {
         assert!(half.contains("password_file"), "{half}");
         let twice = parse("[[registry]]\nhost = \"r.example\"\n[[registry]]\nhost = \"R.example:443\"\n").unwrap_err();
         assert!(twice.contains("configured twice"), "{twice}");
+    }
+
+    #[test]
+    fn a_path_below_systemds_credentials_needs_them() {
+        let text = "docker_config = [\"$CREDENTIALS_DIRECTORY/kubelet\"]\n[[registry]]\nhost = \"r.example\"\nusername = \"u\"\npassword_file = \"$CREDENTIALS_DIRECTORY/r\"\n";
+        let path = Path::new("config.toml");
+        let with = |folder| parse(text).unwrap().with_credentials(path, folder);
+        let config = with(Some(Path::new("/run/credentials/assayd.service"))).unwrap();
+        assert_eq!(
+            config.docker_config,
+            [Path::new("/run/credentials/assayd.service/kubelet")]
+        );
+        assert_eq!(
+            config.registry[0].password_file.as_deref(),
+            Some(Path::new("/run/credentials/assayd.service/r"))
+        );
+        let error = with(None).unwrap_err().to_string();
+        assert!(error.contains("LoadCredential=r:/path"), "{error}");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION};
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
@@ -22,11 +22,11 @@ use assay_verify::untrusted::Untrusted;
 
 use super::body;
 use super::budget::Budget;
-use super::config::Credentials;
 use super::count::Purpose;
 use super::error::FetchError;
 use super::host::{Host, authority};
 use super::transport;
+use crate::credential::{Identity, Secret};
 
 /// Docker Hub's token server, the one known pair of registry and token server on different hosts.
 const DOCKER_HUB_REALM: &str = "auth.docker.io";
@@ -80,7 +80,7 @@ impl Authenticator {
         let scheme = lock(&self.scheme).clone();
         match scheme {
             None => Ok(None),
-            Some(Scheme::Basic) => Ok(registry.config.credentials.as_ref().map(basic)),
+            Some(Scheme::Basic) => Ok(registry.identity(repository).await?.as_ref().and_then(basic)),
             Some(Scheme::Bearer(server)) => {
                 let token = self.token(registry, &server, repository, None, budget).await;
                 if token.is_err() {
@@ -102,21 +102,29 @@ impl Authenticator {
         detail: Option<Untrusted>,
         budget: &Budget,
     ) -> Result<HeaderValue, FetchError> {
-        let refused = |detail| FetchError::AccessRefused {
+        let refused = async |detail| FetchError::AccessRefused {
             registry: registry.name.clone(),
             status: StatusCode::UNAUTHORIZED.as_u16(),
             detail,
-            withheld_from: self.withheld_from(registry),
+            withheld_from: self.withheld_from(registry, repository).await,
         };
         let Some(scheme) = choose(registry, challenges)? else {
-            return Err(refused(detail));
+            return Err(refused(detail).await);
         };
         self.remember(&scheme);
         match scheme {
-            Scheme::Basic => match registry.config.credentials.as_ref().map(basic) {
-                Some(header) if rejected.as_ref() != Some(&header) => Ok(header),
-                _ => Err(refused(detail)),
-            },
+            Scheme::Basic => {
+                let mut header = registry.identity(repository).await?.as_ref().and_then(basic);
+                if header.is_some() && header == rejected {
+                    // A program may have newer ones than those that are remembered.
+                    registry.forget_identity(repository);
+                    header = registry.identity(repository).await?.as_ref().and_then(basic);
+                }
+                match header {
+                    Some(header) if rejected.as_ref() != Some(&header) => Ok(header),
+                    _ => Err(refused(detail).await),
+                }
+            }
             Scheme::Bearer(server) => {
                 self.token(registry, &server, repository, rejected.as_ref(), budget)
                     .await
@@ -125,14 +133,13 @@ impl Authenticator {
     }
 
     /// The token server that gets no credentials although some are configured.
-    pub(super) fn withheld_from(&self, registry: &Host) -> Option<Box<str>> {
-        registry.config.credentials.as_ref()?;
-        match &*lock(&self.scheme) {
-            Some(Scheme::Bearer(server)) if !is_trusted(registry, &server.realm) => {
-                Some(authority(&server.realm).into())
-            }
-            _ => None,
-        }
+    pub(super) async fn withheld_from(&self, registry: &Host, repository: &Repository) -> Option<Box<str>> {
+        let realm = match &*lock(&self.scheme) {
+            Some(Scheme::Bearer(server)) if !is_trusted(registry, &server.realm) => authority(&server.realm),
+            _ => return None,
+        };
+        registry.identity(repository).await.ok()??;
+        Some(realm.into())
     }
 
     fn remember(&self, scheme: &Scheme) {
@@ -241,14 +248,6 @@ async fn fetch_token(
     repository: &Repository,
     budget: &Budget,
 ) -> Result<Token, FetchError> {
-    let mut url = server.realm.clone();
-    {
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = &server.service {
-            query.append_pair("service", service);
-        }
-        query.append_pair("scope", &format!("repository:{}:pull", repository.path()));
-    }
     let trusted = is_trusted(registry, &server.realm);
     let owned = registry.owns(&server.realm);
     let client = if owned {
@@ -262,11 +261,22 @@ async fn fetch_token(
     };
     let mut headers = registry.headers_for(!owned);
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    let credentials = registry.config.credentials.as_ref().filter(|_| trusted);
-    if let Some(credentials) = credentials {
-        headers.insert(AUTHORIZATION, basic(credentials));
-    }
-    let sending = client.get(url).headers(headers);
+    let identity = registry.identity(repository).await?;
+    let scope = format!("repository:{}:pull", repository.path());
+    let sending = match identity.as_ref().filter(|_| trusted) {
+        Some(Identity::Token(token)) => {
+            client
+                .post(server.realm.clone())
+                .body(refresh(server, &scope, token, &mut headers))
+        }
+        identity => {
+            if let Some(header) = identity.and_then(basic) {
+                headers.insert(AUTHORIZATION, header);
+            }
+            client.get(asked(server, &scope))
+        }
+    };
+    let sending = sending.headers(headers);
     registry.counters.count(Purpose::Token);
     let requested = Instant::now();
     let mut response = transport::send(&registry.name, sending).await?;
@@ -281,12 +291,15 @@ async fn fetch_token(
     }
     // Redirects are not followed: nothing says whose host the next one is.
     if status != StatusCode::OK {
+        if trusted {
+            registry.forget_identity(repository);
+        }
         return Err(FetchError::TokenRefused {
             registry: registry.name.clone(),
             realm,
             status: status.as_u16(),
             detail: registry.detail(&mut response).await,
-            withheld_from: (registry.config.credentials.is_some() && !trusted).then(|| authority(&server.realm).into()),
+            withheld_from: (identity.is_some() && !trusted).then(|| authority(&server.realm).into()),
         });
     }
     let (json, _lease) = body::read(registry.payer(budget), response, MAX_TOKEN_RESPONSE_SIZE).await?;
@@ -315,13 +328,44 @@ fn token_from(json: &[u8], requested: Instant) -> Option<Token> {
     })
 }
 
-fn basic(credentials: &Credentials) -> HeaderValue {
+/// The address that a token is asked from with a user name and password, or without.
+fn asked(server: &TokenServer, scope: &str) -> Url {
+    let mut url = server.realm.clone();
+    {
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = &server.service {
+            query.append_pair("service", service);
+        }
+        query.append_pair("scope", scope);
+    }
+    url
+}
+
+/// The body that a token is asked with by a token that lasts (distribution: docs/spec/auth/oauth.md).
+fn refresh(server: &TokenServer, scope: &str, token: &Secret, headers: &mut HeaderMap) -> String {
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/x-www-form-urlencoded"),
+    );
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("grant_type", "refresh_token");
+    form.append_pair("service", server.service.as_deref().unwrap_or_default());
+    form.append_pair("client_id", "assayd");
+    form.append_pair("scope", scope);
+    form.append_pair("refresh_token", token.expose());
+    form.finish()
+}
+
+/// The header of a user name and password. One who has a token alone has none.
+fn basic(identity: &Identity) -> Option<HeaderValue> {
+    let Identity::Password(credentials) = identity else {
+        return None;
+    };
     let encoded = STANDARD.encode(format!("{}:{}", credentials.username, credentials.secret.expose()));
-    // Base64 is always a header value; the empty one is never sent in its place, the registry just refuses it.
-    let mut header =
-        HeaderValue::from_str(&format!("Basic {encoded}")).unwrap_or_else(|_| HeaderValue::from_static("Basic"));
+    // Base64 is always a header value.
+    let mut header = HeaderValue::from_str(&format!("Basic {encoded}")).ok()?;
     header.set_sensitive(true);
-    header
+    Some(header)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,13 +1,13 @@
 //! What the fetcher is told: plain data. The daemon reads the files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use thiserror::Error;
 
 use assay_verify::untrusted::Untrusted;
 
 use super::hosts::HostTree;
+use crate::credential::{Credentials, Keyring};
 
 /// How registries are reached. Empty is a good configuration: HTTPS, system roots, anonymous.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct FetchConfig {
     /// Which hosts serve a registry's images: containerd's own files. What is said above counts for each host by its name,
     /// mirrors too.
     pub hosts: HostTree,
+    /// Where the credentials of hosts are that have none above.
+    pub keyring: Keyring,
     /// The hosts of the proxies that the environment names; see [`proxy_hosts`]. A proxy may have a private address.
     pub proxy_hosts: BTreeSet<String>,
 }
@@ -38,37 +40,6 @@ pub struct RegistryConfig {
     /// Hosts of token servers, beside the registry's own, that receive the credentials (with the port where that is not
     /// 443). They may have private addresses.
     pub token_realms: BTreeSet<String>,
-}
-
-/// Who we are at one registry.
-#[derive(Clone, Debug)]
-pub struct Credentials {
-    /// The user name.
-    pub username: String,
-    /// The password or token.
-    pub secret: Secret,
-}
-
-/// Text that is never shown: it has no `Display`, and its `Debug` says only that it is there.
-#[derive(Clone)]
-pub struct Secret(Box<str>);
-
-impl Secret {
-    /// Takes the secret.
-    pub fn new(secret: impl Into<Box<str>>) -> Self {
-        Self(secret.into())
-    }
-
-    /// The secret, to be sent to the host it belongs to and nowhere else.
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
 }
 
 /// Why a configuration is refused.
@@ -125,20 +96,6 @@ pub fn proxy_hosts(environment: impl IntoIterator<Item = (String, String)>) -> B
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_secret_is_never_shown() {
-        let config = RegistryConfig {
-            credentials: Some(Credentials {
-                username: "robot".to_owned(),
-                secret: Secret::new("hunter2"),
-            }),
-            ..RegistryConfig::default()
-        };
-        let shown = format!("{config:?} {config:#?}");
-        assert!(shown.contains("robot"));
-        assert!(!shown.contains("hunter2"), "{shown}");
-    }
 
     #[test]
     fn finds_the_hosts_of_proxies() {

@@ -12,6 +12,8 @@ use assay_verify::limits::{CONNECT_TIMEOUT, MAX_OPENED_REFERRERS, MAX_REDIRECTS,
 use assay_verify::manifest::ParseManifestError;
 use assay_verify::untrusted::Untrusted;
 
+use crate::credential::CredentialError;
+
 /// A failure to fetch, with its facts. `registry` is always the canonical host that was asked,
 /// which may be a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -49,6 +51,14 @@ pub enum FetchError {
         registry: Box<str>,
         /// The token server's host.
         realm: Untrusted,
+    },
+    /// Credentials are configured, and cannot be had.
+    #[error("the credentials for {registry} cannot be had: {cause}")]
+    Credentials {
+        /// The registry.
+        registry: Box<str>,
+        /// Why.
+        cause: CredentialError,
     },
     /// The registry names a token server, or asks in a way, that is not followed.
     #[error("{registry} asks for authentication that is not given: {cause}")]
@@ -251,6 +261,7 @@ impl FetchError {
         match self {
             Self::AccessRefused { .. }
             | Self::TokenRefused { .. }
+            | Self::Credentials { .. }
             | Self::TooManyRequests { .. }
             | Self::Connect { .. }
             | Self::NoConnection { .. }
@@ -279,6 +290,7 @@ impl FetchError {
             Self::AccessRefused { .. }
                 | Self::TokenRefused { .. }
                 | Self::TokenMalformed { .. }
+                | Self::Credentials { .. }
                 | Self::Challenge { .. }
                 | Self::Status { .. }
                 | Self::TooManyRequests { .. }
@@ -299,6 +311,7 @@ impl FetchError {
             Self::AccessRefused { .. }
             | Self::TokenRefused { .. }
             | Self::TokenMalformed { .. }
+            | Self::Credentials { .. }
             | Self::Challenge { .. } => Code::RegistryAuth,
             Self::Status { .. }
             | Self::TooManyRequests { .. }

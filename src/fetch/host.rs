@@ -31,6 +31,7 @@ use super::discovery::KnownKind;
 use super::error::FetchError;
 use super::hosts::{Capabilities, HostEntry};
 use super::transport::{self, Transport};
+use crate::credential::{Identity, ImageName, Keyring};
 
 /// The host that serves Docker Hub's API; `docker.io` itself is a web site.
 const DOCKER_HUB_API: &str = "registry-1.docker.io";
@@ -43,6 +44,7 @@ pub(super) struct Host {
     /// Its canonical name.
     pub(super) name: Box<str>,
     pub(super) config: RegistryConfig,
+    keyring: Keyring,
     pub(super) transport: Transport,
     pub(super) counters: Arc<Counters>,
     /// Of the registry, whichever of its hosts is asked.
@@ -74,6 +76,7 @@ struct Plain {
 /// What a host is made from.
 pub(super) struct Parts {
     pub(super) config: RegistryConfig,
+    pub(super) keyring: Keyring,
     pub(super) entry: HostEntry,
     pub(super) transport: Transport,
     pub(super) counters: Arc<Counters>,
@@ -169,6 +172,7 @@ impl Host {
             namespace: (name != registry).then(|| registry.into()),
             name: name.into(),
             config,
+            keyring: parts.keyring,
             transport: parts.transport,
             counters: parts.counters,
             share: parts.share,
@@ -195,6 +199,30 @@ impl Host {
             url.query_pairs_mut().append_pair("ns", namespace);
         }
         Ok(url)
+    }
+
+    /// Who we are to this host, for one repository: what the configuration says of the host, else what is kept elsewhere
+    /// under its name.
+    pub(super) async fn identity(&self, repository: &Repository) -> Result<Option<Identity>, FetchError> {
+        if let Some(credentials) = &self.config.credentials {
+            return Ok(Some(Identity::Password(credentials.clone())));
+        }
+        let found = self.keyring.find(&self.image(repository)).await;
+        found.map_err(|cause| FetchError::Credentials {
+            registry: self.name.clone(),
+            cause,
+        })
+    }
+
+    /// Forgets what it refused.
+    pub(super) fn forget_identity(&self, repository: &Repository) {
+        self.keyring.forget(&self.image(repository));
+    }
+
+    /// An image as this host names it. Where its API is below a path of its own, that is the beginning of the repository.
+    fn image(&self, repository: &Repository) -> ImageName {
+        let below = self.base.path().strip_prefix("/v2/").unwrap_or_default();
+        ImageName::new(&self.name, &format!("{below}{}", repository.path()))
     }
 
     /// Whether it could not be reached a moment ago.
@@ -341,7 +369,7 @@ impl Host {
                 registry: self.name.clone(),
                 status: status.as_u16(),
                 detail: self.detail(&mut response).await,
-                withheld_from: self.authenticator.withheld_from(self),
+                withheld_from: self.authenticator.withheld_from(self, request.repository).await,
             }
             .into()),
             StatusCode::TOO_MANY_REQUESTS => {

@@ -42,8 +42,9 @@ use assay_verify::reference::{Reference, Repository, canonical_host};
 use assay_verify::untrusted::Untrusted;
 use tokio::time::Instant;
 
+pub use crate::credential::{Credentials, Secret};
 pub use budget::{Budget, ProcessMemory};
-pub use config::{ConfigError, Credentials, FetchConfig, RegistryConfig, Secret, proxy_hosts};
+pub use config::{ConfigError, FetchConfig, RegistryConfig, proxy_hosts};
 pub use count::RequestCounts;
 pub use discovery::{Batch, Judged, Place, Search, SkipReason, Skipped, SkippedItem, Sought, Summary};
 pub use error::FetchError;
@@ -478,6 +479,7 @@ impl Client {
         let parts = Parts {
             transport: transport.map_err(|error| unusable(error.to_string()))?,
             config,
+            keyring: self.0.config.keyring.clone(),
             entry: loaded.entry,
             counters: Arc::clone(&self.0.counters),
             share: share.clone(),

@@ -18,12 +18,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
-<<<<<<< HEAD
 use super::evidence::{self, descriptor_to_wire};
-=======
 use super::metrics::Metrics;
 use super::sync;
->>>>>>> 9a1015f (Hand the metrics to Prometheus on loopback, with alert rules and a runbook)
 use super::verifier::response;
 use crate::admission::answers::FailingQuery;
 use crate::admission::{
@@ -44,19 +41,12 @@ pub struct ControlService {
 
 impl ControlService {
     /// Answers from `admission`.
-<<<<<<< HEAD
-    pub fn new(admission: Admission, started_at: Timestamp) -> Self {
-        Self {
-            admission,
-            started_at,
-            importing: Arc::new(Semaphore::new(1)),
-=======
     pub fn new(admission: Admission, metrics: Metrics, started_at: Timestamp) -> Self {
         Self {
             admission,
             metrics,
             started_at,
->>>>>>> 9a1015f (Hand the metrics to Prometheus on loopback, with alert rules and a runbook)
+            importing: Arc::new(Semaphore::new(1)),
         }
     }
 

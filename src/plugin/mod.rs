@@ -8,7 +8,6 @@
 //! its process group.
 
 mod executable;
-mod run;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +15,9 @@ use std::sync::{Arc, PoisonError};
 
 use assay_verify::code::Code;
 use assay_verify::digest::Digest;
-use assay_verify::limits::{GATHER_DEADLINE, MAX_CONCURRENT_PLUGINS, MAX_PLUGIN_OUTPUT, PLUGIN_FAILURE_LIFETIME};
+use assay_verify::limits::{
+    GATHER_DEADLINE, MAX_CONCURRENT_PLUGINS, MAX_PLUGIN_OUTPUT, PLUGIN_FAILURE_LIFETIME, PLUGIN_TIMEOUT,
+};
 use assay_verify::notation::plugin::{ErrorResponse, PluginMetadata};
 use assay_verify::query::{PluginName, Query, Unanswered};
 use assay_verify::untrusted::Untrusted;
@@ -25,7 +26,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use self::executable::{Executable, ExecutableError, FileState};
-use self::run::{Output, RunError, run};
+use crate::process::{Output, Program, RunError, RunLimits, run};
 
 /// A plugin as it is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,15 +187,21 @@ impl Plugins {
             });
         };
         let executable = installed.checked(executable).await?;
-        let program = run::Program {
-            executable,
+        let environment = installed.config.environment.iter();
+        let program = Program {
+            path: executable.descriptor_path(),
+            hold: Box::new(executable),
             name: format!("notation-{plugin}"),
-            command,
-            environment: installed.config.environment.clone(),
+            arguments: vec![command.to_owned()],
+            environment: environment.map(|(name, value)| (name.into(), value.into())).collect(),
+            limits: RunLimits {
+                time: PLUGIN_TIMEOUT,
+                output: MAX_PLUGIN_OUTPUT,
+            },
         };
         match run(program, request.into_bytes(), slot).await {
             Ok(output) => answer(output),
-            Err(error @ RunError::TooMuch) => Err(Unanswered {
+            Err(error @ RunError::TooMuch(_)) => Err(Unanswered {
                 code: Code::LimitExceeded,
                 reason: error.to_string().into(),
             }),

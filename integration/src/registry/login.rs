@@ -60,6 +60,11 @@ pub fn basic(username: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
 }
 
+/// What proves an OAuth login, in the place of a header.
+pub(super) fn refresh(token: &str) -> String {
+    format!("refresh_token {token}")
+}
+
 /// Issues tokens for the scopes it is asked for and remembers them. Clones share one memory.
 #[derive(Clone, Debug)]
 pub struct TokenIssuer(Arc<Issuer>);
@@ -80,6 +85,11 @@ impl TokenIssuer {
     /// An issuer that gives tokens to one user.
     pub fn with_password(username: &str, password: &str) -> Self {
         Self::new(Some(basic(username, password)))
+    }
+
+    /// An issuer that gives tokens to whoever has this one (OAuth: `grant_type=refresh_token`).
+    pub fn with_refresh_token(token: &str) -> Self {
+        Self::new(Some(refresh(token)))
     }
 
     fn new(authorization: Option<String>) -> Self {

@@ -22,7 +22,7 @@ use url::form_urlencoded;
 use super::access_log::{self, AccessLog, Kind};
 use super::content::{Content, OCI_INDEX, has_digest};
 use super::fault::{Fault, Faults};
-use super::login::{Login, TokenIssuer};
+use super::login::{self, Login, TokenIssuer};
 use super::page::{self, Pages};
 
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -195,6 +195,12 @@ impl Shared {
             return respond(status, &content_type, body);
         }
         if *route == Route::Token {
+            let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+            let form = Query::parse(&body);
+            if head.method == Method::POST && form.get("grant_type") == Some("refresh_token") {
+                let proof = form.get("refresh_token").map(login::refresh);
+                return self.token(proof.as_deref(), &form);
+            }
             return self.token(authorization.as_deref(), &query);
         }
         let reads = head.method == Method::GET || head.method == Method::HEAD;
@@ -564,11 +570,11 @@ struct Query(Vec<(String, String)>);
 
 impl Query {
     fn of(uri: &http::Uri) -> Self {
-        Self(
-            form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-                .into_owned()
-                .collect(),
-        )
+        Self::parse(uri.query().unwrap_or_default().as_bytes())
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        Self(form_urlencoded::parse(text).into_owned().collect())
     }
 
     fn get(&self, name: &str) -> Option<&str> {

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::HostsError;
 use super::file::{ClientPair, HostEntry, parse};
 use assay_verify::limits::MAX_POLICY_SIZE;
 use assay_verify::reference::DOCKER_HUB;
+
+use crate::credential::FileState;
 
 /// Where the trees are, as containerd's `config_path` lists them; the first that knows a registry counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,31 +48,16 @@ impl std::fmt::Debug for LoadedPair {
 
 /// The state of every file that was looked at, present or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::fetch) struct Seen(Vec<(PathBuf, State)>);
-
-/// What tells whether a file has changed; `None` where there is none. The time of the last change of its inode cannot be
-/// set back.
-type State = Option<(u64, u64, u64, i64, i64)>;
-
-fn state(path: &Path) -> State {
-    let metadata = fs::metadata(path).ok()?;
-    Some((
-        metadata.dev(),
-        metadata.ino(),
-        metadata.size(),
-        metadata.ctime(),
-        metadata.ctime_nsec(),
-    ))
-}
+pub(in crate::fetch) struct Seen(Vec<(PathBuf, Option<FileState>)>);
 
 impl Seen {
     /// Whether everything is as it was.
     pub(in crate::fetch) fn is_current(&self) -> bool {
-        self.0.iter().all(|(path, was)| state(path) == *was)
+        self.0.iter().all(|(path, was)| FileState::of(path) == *was)
     }
 
     fn look(&mut self, path: &Path) -> bool {
-        let now = state(path);
+        let now = FileState::of(path);
         self.0.push((path.to_owned(), now));
         now.is_some()
     }

@@ -361,6 +361,32 @@ pub const MAX_PLUGIN_OUTPUT: usize = 1024 * 1024;
 /// How long one run of a plugin may take: it may ask a cloud service, and the asker waits 7 s.
 pub const PLUGIN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long one run of a docker credential helper or kubelet credential provider may take, and one answer of
+/// `assay-credential`: they ask a cloud service, and the asker waits 7 s.
+pub const CREDENTIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What one of them may write. Tokens of cloud services are below 8 KiB.
+pub const MAX_CREDENTIAL_OUTPUT: usize = 64 * 1024;
+
+/// Credential helpers and providers that run at once.
+pub const MAX_CONCURRENT_CREDENTIAL_RUNS: usize = 4;
+
+/// How long credentials of a helper are used again: helpers do not say. A provider's are used for as long as it says, at most
+/// [`MAX_CREDENTIAL_LIFETIME`].
+pub const CREDENTIAL_LIFETIME: Duration = Duration::from_secs(300);
+
+/// The longest that a provider's credentials are used without asking again. Cloud services' last for 12 h.
+pub const MAX_CREDENTIAL_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+
+/// How long it is remembered that a helper or provider failed: a hundred pulls must not each wait for one that hangs.
+pub const CREDENTIAL_FAILURE_LIFETIME: Duration = Duration::from_secs(5);
+
+/// Credentials that are remembered, by registry or image.
+pub const MAX_CACHED_CREDENTIALS: usize = 1024;
+
+/// A question to `assay-credential`: the name of an image, and the words around it.
+pub const MAX_CREDENTIAL_QUESTION: usize = 1024;
+
 /// Plugins that run at once.
 pub const MAX_CONCURRENT_PLUGINS: usize = 4;
 

@@ -1,16 +1,19 @@
-//! One run of a plugin.
+//! One run of another program, bounded in time and output.
 //!
-//! The plugin leads a process group of its own. A thread waits for it to end and then kills what is left of the group, while
+//! The program leads a process group of its own. A thread waits for it to end and then kills what is left of the group, while
 //! the leader, dead but not yet reaped, still holds the group's number: no other process can have it. Who gives up before
 //! kills the group, and the thread cleans up.
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use assay_verify::limits::{MAX_PLUGIN_OUTPUT, PLUGIN_TIMEOUT};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -21,42 +24,62 @@ use tokio::net::unix::pipe;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::timeout;
 
-use super::executable::Executable;
-
 /// What is run.
-#[derive(Debug)]
-pub(super) struct Program {
-    pub(super) executable: Executable,
+pub(crate) struct Program {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// What has to live until the program has started, such as the opened file behind `path`.
+    pub(crate) hold: Box<dyn Any + Send>,
     /// What the program sees as its own name.
-    pub(super) name: String,
-    /// Its one argument.
-    pub(super) command: &'static str,
-    pub(super) environment: BTreeMap<String, String>,
+    pub(crate) name: String,
+    /// Its arguments.
+    pub(crate) arguments: Vec<String>,
+    /// Its whole environment.
+    pub(crate) environment: BTreeMap<OsString, OsString>,
+    /// How long it may take, and how much it may write to either of its outputs.
+    pub(crate) limits: RunLimits,
+}
+
+/// What a run may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunLimits {
+    /// From the start to the end of its output.
+    pub(crate) time: Duration,
+    /// Bytes of its standard output, and of its standard error.
+    pub(crate) output: usize,
 }
 
 /// What a run that came to its end left.
 #[derive(Debug)]
-pub(super) struct Output {
-    pub(super) status: ExitStatus,
-    pub(super) stdout: Vec<u8>,
-    pub(super) stderr: Vec<u8>,
+pub(crate) struct Output {
+    /// How it ended.
+    pub(crate) status: ExitStatus,
+    /// Its standard output.
+    pub(crate) stdout: Vec<u8>,
+    /// Its standard error.
+    pub(crate) stderr: Vec<u8>,
 }
 
 /// Why a run did not come to its end.
 #[derive(Debug, Error)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
+    /// It did not start.
     #[error("it cannot be run: {0}")]
     NotStarted(io::Error),
-    #[error("it did not end within {} s", PLUGIN_TIMEOUT.as_secs())]
-    Timeout,
-    #[error("it writes more than {MAX_PLUGIN_OUTPUT} bytes")]
-    TooMuch,
+    /// It was killed.
+    #[error("it did not end within {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// It was killed.
+    #[error("it writes more than {0} bytes")]
+    TooMuch(usize),
+    /// It was killed.
     #[error("its output cannot be read: {0}")]
     Output(io::Error),
 }
 
 /// Runs a program with this standard input. The slot is free again when the program is gone.
-pub(super) async fn run(program: Program, input: Vec<u8>, slot: OwnedSemaphorePermit) -> Result<Output, RunError> {
+pub(crate) async fn run(program: Program, input: Vec<u8>, slot: OwnedSemaphorePermit) -> Result<Output, RunError> {
+    let RunLimits { time, output } = program.limits;
     let (started, starting) = oneshot::channel();
     let ended = tokio::task::spawn_blocking(move || supervise(program, started, slot));
     let Ok(mut running) = starting.await else {
@@ -74,11 +97,11 @@ pub(super) async fn run(program: Program, input: Vec<u8>, slot: OwnedSemaphorePe
         let stdout = pipe::Receiver::from_owned_fd(stdout.into()).map_err(RunError::Output)?;
         let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(RunError::Output)?;
         let write = async move {
-            // A plugin that does not read what it is asked is judged by what it answers.
+            // A program that does not read what it is asked is judged by what it answers.
             let _ = stdin.write_all(&input).await;
             Ok(())
         };
-        let ((), stdout, stderr) = tokio::try_join!(write, read(stdout), read(stderr))?;
+        let ((), stdout, stderr) = tokio::try_join!(write, read(stdout, output), read(stderr, output))?;
         let status = ended
             .await
             .map_err(io::Error::from)
@@ -86,15 +109,15 @@ pub(super) async fn run(program: Program, input: Vec<u8>, slot: OwnedSemaphorePe
             .map_err(RunError::Output)?;
         Ok(Output { status, stdout, stderr })
     };
-    timeout(PLUGIN_TIMEOUT, talk).await.unwrap_or(Err(RunError::Timeout))
+    timeout(time, talk).await.unwrap_or(Err(RunError::Timeout(time)))
 }
 
-async fn read(stream: impl AsyncRead + Unpin) -> Result<Vec<u8>, RunError> {
+async fn read(stream: impl AsyncRead + Unpin, limit: usize) -> Result<Vec<u8>, RunError> {
     let mut bytes = Vec::new();
-    let mut stream = stream.take(MAX_PLUGIN_OUTPUT as u64 + 1);
+    let mut stream = stream.take(limit as u64 + 1);
     stream.read_to_end(&mut bytes).await.map_err(RunError::Output)?;
-    if bytes.len() > MAX_PLUGIN_OUTPUT {
-        return Err(RunError::TooMuch);
+    if bytes.len() > limit {
+        return Err(RunError::TooMuch(limit));
     }
     Ok(bytes)
 }
@@ -136,9 +159,9 @@ fn supervise(
     started: oneshot::Sender<Running>,
     slot: OwnedSemaphorePermit,
 ) -> io::Result<ExitStatus> {
-    let mut child = Command::new(program.executable.descriptor_path())
+    let mut child = Command::new(&program.path)
         .arg0(&program.name)
-        .arg(program.command)
+        .args(&program.arguments)
         .env_clear()
         .envs(&program.environment)
         .current_dir("/")
@@ -147,7 +170,7 @@ fn supervise(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
-    drop(program);
+    drop(program.hold);
     let leader = Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?);
     let group = Arc::new(Group(Mutex::new(Some(leader))));
     // Where nobody waits any more, what is sent is dropped, and so the program killed.
