@@ -27,6 +27,7 @@ use assayd::cache::evidence::{EvidenceOptions, EvidenceStore};
 use assayd::fetch::revocation::{AnswerMemory, RevocationEndpoints, Source};
 use assayd::fetch::{Client, FetchConfig, ProcessMemory, RegistryConfig};
 use assayd::hooks::control::ControlService;
+use assayd::hooks::metrics::Metrics;
 use assayd::plugin::Plugins;
 use assayd::sync::Status;
 use assayd::trust::TrustState;
@@ -430,7 +431,8 @@ impl Node {
     /// Answers assayctl from now on.
     pub(crate) fn serve(&self) {
         let listener = UnixListener::bind(self.socket()).unwrap();
-        let service = ControlService::new(self.admission.clone(), Timestamp::now());
+        let metrics = Metrics::new(self.admission.clone(), self.directory.path().join("observe"));
+        let service = ControlService::new(self.admission.clone(), metrics, Timestamp::now());
         let control = ControlServer::new(service).max_decoding_message_size(MAX_QUESTION_SIZE);
         let server = Server::builder().add_service(control);
         tokio::spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
