@@ -2,26 +2,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use assayd::daemon::activation::Activation;
+use assayd::daemon::arguments::Arguments;
 use assayd::daemon::config::{Config, DEFAULT_PATH};
 use assayd::daemon::{run, telemetry};
 use clap::Parser;
-
-/// Decides on the node itself which container images may be unpacked.
-///
-/// containerd's image-verifier hook (assay-verifier) asks assayd before an image is unpacked; assayd checks the image's
-/// signatures against the node's policy. SIGHUP reads policy and trust material again, SIGTERM answers what is under way
-/// and stops.
-#[derive(Parser)]
-#[command(version, max_term_width = 100)]
-struct Arguments {
-    /// The configuration file [default: /etc/assayd/config.toml, which may be absent]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

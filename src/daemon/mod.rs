@@ -1,6 +1,7 @@
 //! The daemon: configuration, start, reload, drain, logs.
 
 pub mod activation;
+pub mod arguments;
 pub mod config;
 mod fleet;
 mod metrics_endpoint;
