@@ -40,6 +40,7 @@ pub struct Builder {
     verifiers: Vec<(String, PathBuf)>,
     environment: Vec<(String, String)>,
     registries: Vec<RegistryHost>,
+    settings: String,
 }
 
 #[derive(Debug)]
@@ -64,16 +65,29 @@ impl Builder {
         self
     }
 
+    /// Adds tables to the configuration, which has none of them yet.
+    pub fn settings(mut self, toml: &str) -> Self {
+        self.settings.push_str(toml);
+        self
+    }
+
+    /// Sets the variables through which a hook that is put into the folder later finds this daemon.
+    pub fn asks(self, assayd: &Assayd) -> Self {
+        let variables = assayd.hook_environment();
+        variables
+            .into_iter()
+            .fold(self, |builder, (name, path)| builder.env(name, path))
+    }
+
     /// Puts the project's own hook into the verifier folder, pointed at this daemon.
     ///
     /// # Errors
     ///
     /// The hook is not built.
-    pub fn hook(mut self, assayd: &Assayd) -> Result<Self> {
-        for (name, path) in assayd.hook_environment() {
-            self = self.env(name, path);
-        }
-        Ok(self.verifier("assay-verifier", &crate::program("assay-verifier")?))
+    pub fn hook(self, assayd: &Assayd) -> Result<Self> {
+        Ok(self
+            .asks(assayd)
+            .verifier("assay-verifier", &crate::program("assay-verifier")?))
     }
 
     /// Makes `host` (`127.0.0.1:5000`) a registry that is spoken to in plain HTTP.
@@ -127,7 +141,7 @@ impl Builder {
         for registry in &self.registries {
             write_host(&path.join("certs.d"), registry)?;
         }
-        fs::write(path.join("config.toml"), configuration(path))?;
+        fs::write(path.join("config.toml"), configuration(path) + &self.settings)?;
 
         let mut command = Command::new(self.peers.containerd());
         command
@@ -177,12 +191,18 @@ impl Containerd {
             verifiers: vec![],
             environment: vec![],
             registries: vec![],
+            settings: String::new(),
         }
     }
 
     /// The socket that serves CRI and containerd's own API.
     pub fn socket(&self) -> PathBuf {
         self.directory.path().join("containerd.sock")
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.directory.path().join("config.toml")
     }
 
     /// The folder whose programs containerd asks, for tests that change it while containerd runs.

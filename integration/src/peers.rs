@@ -123,6 +123,16 @@ const COSIGN_3: Apart = Apart {
     library: None,
 };
 
+/// The series of Debian 13, which never calls a verifier.
+const CONTAINERD_1: Apart = Apart {
+    folder: "containerd-1",
+    package: "containerd",
+    suite: Suite::Trixie,
+    program: "usr/bin/containerd",
+    series: "1.",
+    library: None,
+};
+
 /// Kills a process at a system call of one's choice.
 const STRACE: Apart = Apart {
     folder: "strace",
@@ -304,6 +314,15 @@ impl Peers {
     /// It cannot be fetched, or the archive has another series.
     pub fn cosign3(&self) -> Result<(PathBuf, String)> {
         self.apart(&COSIGN_3)
+    }
+
+    /// containerd 1, which never calls a verifier, and its Debian version. Fetched by the first call and not with the other peers.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be fetched, or the archive has another series.
+    pub fn containerd1(&self) -> Result<(PathBuf, String)> {
+        self.apart(&CONTAINERD_1)
     }
 
     /// strace of the machine's own suite, and the folders that may hold its libraries. Fetched by the first call and not

@@ -3,22 +3,19 @@
 use std::fs;
 use std::path::Path;
 
-#[test]
-fn committed_code_is_what_the_proto_files_generate() {
+use tonic_prost_build::Builder;
+
+#[track_caller]
+fn check(package: &str, files: &[&str], builder: Builder) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let files = protox::compile(["assayd/v1/verifier.proto", "assayd/v1/control.proto"], [root])
-        .expect("the .proto files compile");
-    let fresh = std::env::temp_dir().join(format!("assay-proto-{}", std::process::id()));
+    let files = protox::compile(files, [root]).expect("the .proto files compile");
+    let fresh = std::env::temp_dir().join(format!("assay-proto-{package}-{}", std::process::id()));
     fs::create_dir_all(&fresh).expect("a scratch directory");
-    tonic_prost_build::configure()
-        .out_dir(&fresh)
-        .server_mod_attribute(".", "#[cfg(feature = \"server\")]")
-        .compile_fds(files)
-        .expect("code generation");
-    let generated = fs::read_to_string(fresh.join("assayd.v1.rs")).expect("the generated file");
+    builder.out_dir(&fresh).compile_fds(files).expect("code generation");
+    let generated = fs::read_to_string(fresh.join(format!("{package}.rs"))).expect("the generated file");
     fs::remove_dir_all(&fresh).expect("the scratch directory goes away");
 
-    let committed = root.join("src/generated/assayd.v1.rs");
+    let committed = root.join(format!("src/generated/{package}.rs"));
     if std::env::var_os("ASSAY_REGENERATE").is_some() {
         fs::write(&committed, &generated).expect("the committed file is writable");
     }
@@ -28,4 +25,20 @@ fn committed_code_is_what_the_proto_files_generate() {
         "{} is stale: ASSAY_REGENERATE=1 cargo test -p assay-proto",
         committed.display()
     );
+}
+
+#[test]
+fn committed_code_is_what_the_proto_files_generate() {
+    let builder = tonic_prost_build::configure().server_mod_attribute(".", "#[cfg(feature = \"server\")]");
+    check(
+        "assayd.v1",
+        &["assayd/v1/verifier.proto", "assayd/v1/control.proto"],
+        builder,
+    );
+}
+
+#[test]
+fn committed_code_is_what_the_part_of_cri_generates() {
+    let builder = tonic_prost_build::configure().build_server(false);
+    check("runtime.v1", &["runtime/v1/cri.proto"], builder);
 }

@@ -57,6 +57,7 @@ fn sentence(code: Code) -> &'static str {
             "Sign the image again with a timestamp: notation sign --timestamp-url, or cosign with a timestamp authority or a log \
              of the authority's trusted root."
         }
+        Code::Canary => "Nothing: a denied canary shows that the hook works.",
         Code::CertificateExpired => {
             "Check the node's clock, then sign the image again: with notation by a certificate that is valid now, with cosign while \
              the certificate is valid, so that a log or a timestamp says so."

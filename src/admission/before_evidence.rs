@@ -1,7 +1,7 @@
 //! What is decided before any evidence is looked at, in the order of precedence.
 //!
 //! ```text
-//! deny-list ─▶ a rule's deny ─▶ clock ─▶ break-glass ─▶ expired trust ─▶ first matching rule ─▶ unmatched
+//! canary ─▶ deny-list ─▶ a rule's deny ─▶ clock ─▶ break-glass ─▶ expired trust ─▶ first matching rule ─▶ unmatched
 //! ```
 //!
 //! What denies for certain stands before what admits: neither audit mode nor an exception overrides the deny-list or a
@@ -11,6 +11,7 @@ use assay_verify::Timestamp;
 use assay_verify::code::Code;
 use assay_verify::policy::{self, DenyReason, Exception, Mode, Rule, Unmatched};
 
+use super::canary;
 use super::question::Question;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
 use crate::sync::{Standing, WhenExpired};
@@ -66,6 +67,9 @@ fn decide_under<'a>(
 ) -> BeforeEvidence<'a> {
     let (repository, digest) = (&question.repository, &question.descriptor.digest);
     let decided = |rule: Option<&Rule>, outcome| BeforeEvidence::Decided(verdict(snapshot, rule, outcome));
+    if canary::is_canary(repository) {
+        return decided(None, Outcome::Deny(Denial::new(Code::Canary, canary::REASON)));
+    }
     if let Some(entry) = snapshot.denials.image(digest) {
         return decided(None, Outcome::Deny(Denial::new(Code::DeniedByList, entry.to_string())));
     }

@@ -11,6 +11,7 @@ pub mod answers;
 mod before_evidence;
 pub mod blob;
 pub mod bundle;
+pub mod canary;
 mod children;
 mod evaluate;
 pub mod events;

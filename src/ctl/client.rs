@@ -21,6 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 const IN_FLIGHT: usize = 4;
 
 /// Asks the control service.
+#[derive(Clone)]
 pub(super) struct ControlClient {
     client: control_client::ControlClient<Channel>,
 }

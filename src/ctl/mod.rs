@@ -4,11 +4,15 @@
 //! was away, or time ran out).
 
 mod blob;
+mod bootstrap;
 mod bundle;
 mod client;
 mod decisions;
+mod doctor;
 mod evidence;
+mod hook;
 mod inventory;
+mod node;
 mod offline;
 mod policy;
 mod progress;
@@ -26,9 +30,12 @@ use assay_verify::code::Code;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::blob::VerifyBlob;
+use self::bootstrap::Bootstrap;
 use self::bundle::VerifyBundle;
 use self::client::ControlClient;
+use self::doctor::Doctor;
 use self::evidence::Bundle;
+use self::hook::Hook;
 use self::offline::Offline;
 use self::publish::Publish;
 use self::sync::Sync;
@@ -100,6 +107,14 @@ enum Command {
     /// Show what this node has of its policy repository, or ask it now
     #[command(subcommand)]
     Sync(Sync),
+    /// Propose the list of images that the hook admits while assayd is away
+    #[command(subcommand)]
+    Bootstrap(Bootstrap),
+    /// Examine whether what protects this node works: containerd's configuration, the hook, the daemon
+    Doctor(Doctor),
+    /// Have containerd ask assayd, or no longer, and say whether it does
+    #[command(subcommand)]
+    Hook(Hook),
     /// Print the daemon's metrics in Prometheus' text format
     Metrics,
     /// Read policy and trust material again; a broken one is reported and does not replace the one in force
@@ -271,6 +286,9 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
         }
         Command::Sync(Sync::Status) => Ok(sync::show(output, &connect(cli).await?.sync_status().await?)),
         Command::Sync(Sync::Now) => Ok(sync::show(output, &connect(cli).await?.sync_now().await?)),
+        Command::Bootstrap(command) => bootstrap::run(output, command).await,
+        Command::Doctor(asked) => doctor::run(cli, asked).await,
+        Command::Hook(command) => hook::run(cli, command).await,
         Command::Metrics => {
             print!("{}", connect(cli).await?.metrics().await?.text);
             Ok(DONE)

@@ -78,7 +78,7 @@ impl Folder {
 }
 
 /// Reads a regular file of at most `limit` bytes; none where there is none.
-pub(super) fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, io::Error> {
+pub(in crate::ctl) fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, io::Error> {
     // Without O_NONBLOCK, opening a pipe would wait for its writer.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = match OpenOptions::new().read(true).custom_flags(flags.bits()).open(path) {
@@ -99,7 +99,7 @@ pub(super) fn read(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, io::Err
 }
 
 /// Makes a folder and those above it that are missing. What is served is for everybody to read, whatever the umask.
-pub(super) fn make_folder(path: &Path) -> io::Result<()> {
+pub(in crate::ctl) fn make_folder(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
     }
@@ -115,7 +115,7 @@ pub(super) fn make_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Puts a file in place whole or not at all, also when the power fails.
-pub(super) fn put(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+pub(in crate::ctl) fn put(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::other("not a file's path"));
     };

@@ -14,7 +14,7 @@ mod check;
 mod deny;
 mod diff;
 mod files;
-mod folder;
+pub(in crate::ctl) mod folder;
 mod init;
 mod keys;
 mod layout;

@@ -15,6 +15,8 @@ pub enum Code {
     AttestationMissing,
     /// An attestation says what the rule does not accept.
     AttestationRefused,
+    /// The image is the canary, which is always denied, to see that the hook works.
+    Canary,
     /// A certificate was not valid at the time that counts.
     CertificateExpired,
     /// A certificate was revoked by its issuer.
@@ -75,10 +77,11 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and closed label sets.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::AnnotationMismatch,
         Self::AttestationMissing,
         Self::AttestationRefused,
+        Self::Canary,
         Self::CertificateExpired,
         Self::CertificateRevoked,
         Self::ClockUnsynchronised,
@@ -115,6 +118,7 @@ impl Code {
             Self::AnnotationMismatch => "annotation-mismatch",
             Self::AttestationMissing => "attestation-missing",
             Self::AttestationRefused => "attestation-refused",
+            Self::Canary => "canary",
             Self::CertificateExpired => "certificate-expired",
             Self::CertificateRevoked => "certificate-revoked",
             Self::ClockUnsynchronised => "clock-unsynchronised",

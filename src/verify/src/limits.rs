@@ -628,6 +628,43 @@ pub const MAX_FLEET_GRACE: Duration = Duration::from_secs(366 * 24 * 3600);
 /// How long metadata of a policy repository may count. Roots that are rotated once in some years are the longest.
 pub const MAX_FLEET_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
+/// What a program prints that is asked about the node, such as `containerd config dump`: real ones have below 64 KiB.
+pub const MAX_PROGRAM_OUTPUT: usize = 4 * 1024 * 1024;
+
+/// How long such a program may take. containerd's dump takes 50 ms, also on a loaded node below a second.
+pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long CRI may take to list what is on a node.
+pub const CRI_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What CRI lists of a node: 16 MiB, as much as containerd sends at once.
+pub const MAX_CRI_ANSWER: usize = 16 * 1024 * 1024;
+
+/// How long the pull of the canary may take: the hook has 8 s and containerd kills it after 10; the rest is for other verifiers
+/// and for resolving a name on this machine.
+pub const CANARY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes of a request for the canary, which containerd makes on loopback. Its head has some 300.
+pub const MAX_CANARY_REQUEST: usize = 16 * 1024;
+
+/// Entries of the folder of image verifiers that are looked at. There is one, and containerd runs ten.
+pub const MAX_VERIFIER_ENTRIES: usize = 1024;
+
+/// How long the hook takes at most (`DEADLINE` of the hook's own table, which it can share with nobody).
+pub const HOOK_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Bytes of the hook's list of images that are admitted without the daemon, as the hook reads it.
+pub const MAX_BOOTSTRAP_LIST_SIZE: u64 = 256 * 1024;
+
+/// Bytes of the hook's observe flag, as the hook reads it.
+pub const MAX_OBSERVE_FLAG_SIZE: u64 = 4 * 1024;
+
+/// Images of one node. The kubelet keeps some hundred, and none has more than some thousand.
+pub const MAX_NODE_IMAGES: usize = 10_000;
+
+/// Images of a node that are judged at once: the registries' own slots are what bounds them.
+pub const NODE_IMAGES_AT_ONCE: usize = 4;
+
 /// Recorded decisions that are compared with a policy: the images of a large fleet, some thousand a year.
 pub const MAX_DECISIONS: usize = 1_000_000;
 
