@@ -10,7 +10,7 @@ use assay_integration::registry::{Fault, Kind, Login, OCI_MANIFEST, Registry, To
 use assay_verify::code::Code;
 use assay_verify::descriptor::Descriptor;
 use assay_verify::digest::Digest;
-use assayd::credential::{DockerConfig, Keyring, Runner};
+use assayd::credential::{CredentialSocket, DockerConfig, Keyring, Providers, Runner, Sources};
 use assayd::fetch::{Client, FetchConfig, FetchError, Judged, Place, ProcessMemory, RegistryConfig, Sought};
 use serde_json::json;
 use tempfile::TempDir;
@@ -69,7 +69,11 @@ impl Lab {
         );
         let config = FetchConfig {
             registries: [(self.registry.host(), self.settings.clone())].into(),
-            keyring: Keyring::new(vec![DockerConfig::new(self.file())], runner),
+            keyring: Keyring::new(Sources {
+                files: vec![DockerConfig::new(self.file())],
+                runner,
+                ..Sources::default()
+            }),
             ..FetchConfig::default()
         };
         Client::new(config, ProcessMemory::default()).unwrap()
@@ -254,4 +258,137 @@ async fn no_credential_reaches_a_realm_or_a_redirect_on_another_host() {
             assert!(!request.query.contains("hunter2"));
         }
     }
+}
+
+// Credential providers
+
+impl Lab {
+    /// A provider that answers for `lab.registry` with what `cacheKeyType` and lifetime are given, and notes each question.
+    fn provider(&self, lifetime: &str) {
+        let answer = json!({
+            "kind": "CredentialProviderResponse",
+            "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
+            "cacheKeyType": "Registry",
+            "cacheDuration": lifetime,
+            "auth": { (self.registry.host()): { "username": "robot", "password": "hunter2" } },
+        });
+        let asked = self.folder.path().join("asked");
+        let path = self.folder.path().join("lab-provider");
+        let script = format!(
+            "#!/bin/sh\n(cat; echo \" $1 $LAB\") >> {}\necho '{answer}'\n",
+            asked.display()
+        );
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let config = format!(
+            "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n  - name: lab-provider\n    matchImages: [\"127.0.*.1:{port}/app\"]\n    defaultCacheDuration: 10m\n    apiVersion: credentialprovider.kubelet.k8s.io/v1\n    args: [get]\n    env: [{{name: LAB, value: set}}]\n",
+            port = self.registry.host().rsplit(':').next().unwrap()
+        );
+        fs::write(self.folder.path().join("providers.yaml"), config).unwrap();
+    }
+
+    fn asked(&self) -> Vec<String> {
+        let asked = fs::read_to_string(self.folder.path().join("asked")).unwrap_or_default();
+        asked.lines().map(str::to_owned).collect()
+    }
+
+    fn client_with(&self, sources: Sources) -> Client {
+        let config = FetchConfig {
+            registries: [(self.registry.host(), self.settings.clone())].into(),
+            keyring: Keyring::new(sources),
+            ..FetchConfig::default()
+        };
+        Client::new(config, ProcessMemory::default()).unwrap()
+    }
+
+    fn question(&self) -> String {
+        let image = format!("{}/app", self.registry.host());
+        let request = json!({ "kind": "CredentialProviderRequest", "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "image": image });
+        format!("{request} get set")
+    }
+}
+
+#[tokio::test]
+async fn a_credential_provider_is_asked_for_the_images_it_matches_and_its_answer_is_kept() {
+    let lab = Lab::new().await;
+    lab.registry
+        .require_tokens(TokenIssuer::with_password("robot", "hunter2"));
+    lab.provider("1h0m0s");
+    let runner = Runner::new(Vec::new(), [("PATH".into(), "/usr/bin:/bin".into())]);
+    let providers = Providers::load(&lab.folder.path().join("providers.yaml"), lab.folder.path(), runner).unwrap();
+    let client = lab.client_with(Sources {
+        providers: Some(providers),
+        ..Sources::default()
+    });
+    lab.find(&client, "app").await.unwrap();
+    lab.find(&client, "app").await.unwrap();
+    assert_eq!(lab.asked(), [lab.question()]);
+    assert_eq!(lab.find(&client, "other").await.unwrap_err().code(), Code::RegistryAuth);
+    assert_eq!(lab.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn assay_credential_asks_the_providers_for_assayd_and_for_nobody_else() {
+    let lab = Lab::new().await;
+    lab.require_basic();
+    lab.provider("1h");
+    let socket = lab.folder.path().join("credential.sock");
+    let me = nix::unistd::geteuid().as_raw();
+    for (user, allowed) in [(me, true), (65_534, false)] {
+        if !allowed && me != 0 {
+            // Only root can give the socket to somebody else.
+            continue;
+        }
+        let _: std::io::Result<()> = fs::remove_file(&socket);
+        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_assay-credential"))
+            .arg("--config")
+            .arg(lab.folder.path().join("providers.yaml"))
+            .arg("--bin-dir")
+            .arg(lab.folder.path())
+            .arg("--socket")
+            .arg(&socket)
+            .args(["--user", &user.to_string()])
+            .spawn()
+            .unwrap();
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
+            assert_eq!(program.try_wait().unwrap(), None);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let client = lab.client_with(Sources {
+            socket: Some(CredentialSocket(socket.clone())),
+            ..Sources::default()
+        });
+        let found = lab.find(&client, "app").await;
+        program.kill().unwrap();
+        program.wait().unwrap();
+        if allowed {
+            found.unwrap();
+            assert_eq!(lab.asked(), [lab.question()]);
+        } else {
+            let error = found.unwrap_err();
+            assert_eq!(error.code(), Code::RegistryAuth);
+            assert!(
+                error.to_string().contains("credential.sock: assay-credential: "),
+                "{error}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_helper_program_that_is_away_is_registry_auth_and_says_which() {
+    let lab = Lab::new().await;
+    lab.require_basic();
+    let client = lab.client_with(Sources {
+        socket: Some(CredentialSocket(lab.folder.path().join("absent.sock"))),
+        ..Sources::default()
+    });
+    let error = lab.find(&client, "app").await.unwrap_err();
+    assert_eq!(error.code(), Code::RegistryAuth);
+    assert!(
+        error
+            .to_string()
+            .contains("absent.sock: assay-credential: No such file"),
+        "{error}"
+    );
 }

@@ -24,6 +24,11 @@ impl ImageName {
         &self.host
     }
 
+    /// The repository, as the host names it.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
     /// The name as an image reference has it, without tag and digest.
     pub fn reference(&self) -> String {
         format!("{}/{}", self.host, self.repository)

@@ -8,22 +8,26 @@ mod cache;
 mod docker_config;
 mod helper;
 mod image;
+mod provider;
+mod socket;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use assay_verify::limits::MAX_CONCURRENT_CREDENTIAL_RUNS;
+use assay_verify::limits::{MAX_CACHED_CREDENTIALS, MAX_CONCURRENT_CREDENTIAL_RUNS};
 use assay_verify::untrusted::Untrusted;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 
 pub use docker_config::DockerConfig;
 pub use image::ImageName;
+pub use provider::Providers;
+pub use socket::{CredentialSocket, serve};
 
 use cache::Cache;
 use docker_config::Found;
@@ -135,30 +139,56 @@ impl Runner {
     }
 }
 
+/// Where a keyring looks, in this order.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// Files in the form of docker's `config.json`.
+    pub files: Vec<DockerConfig>,
+    /// How their helpers are run.
+    pub runner: Runner,
+    /// The kubelet's credential providers, where assayd may run them itself.
+    pub providers: Option<Providers>,
+    /// `assay-credential`, which runs them as root.
+    pub socket: Option<CredentialSocket>,
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Self::new(Vec::new(), [])
+    }
+}
+
 /// Where credentials are looked for, in order. Clones share what is remembered.
 #[derive(Clone, Debug)]
 pub struct Keyring(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    sources: Vec<DockerConfig>,
+    files: Vec<DockerConfig>,
     runner: Runner,
     cache: Cache,
+    providers: Option<Providers>,
+    socket: Option<CredentialSocket>,
+    /// Images whose registry refused what the socket gave.
+    refused: Mutex<HashSet<ImageName>>,
 }
 
 impl Default for Keyring {
     fn default() -> Self {
-        Self::new(Vec::new(), Runner::new(Vec::new(), []))
+        Self::new(Sources::default())
     }
 }
 
 impl Keyring {
-    /// A keyring of these sources. Nothing is read before it is asked.
-    pub fn new(sources: Vec<DockerConfig>, runner: Runner) -> Self {
+    /// A keyring of these sources. No file but the providers' is read before it is asked.
+    pub fn new(sources: Sources) -> Self {
         Self(Arc::new(Inner {
-            sources,
-            runner,
+            files: sources.files,
+            runner: sources.runner,
             cache: Cache::default(),
+            providers: sources.providers,
+            socket: sources.socket,
+            refused: Mutex::default(),
         }))
     }
 
@@ -169,8 +199,8 @@ impl Keyring {
     /// When a source cannot be read or asked; whether it has any is not known then.
     pub async fn find(&self, image: &ImageName) -> Result<Option<Identity>, CredentialError> {
         let inner = &*self.0;
-        for source in &inner.sources {
-            match source.find(image)? {
+        for file in &inner.files {
+            match file.find(image)? {
                 Found::Nothing => {}
                 Found::Identity(identity) => return Ok(Some(identity)),
                 Found::Helper { name, server } => {
@@ -182,16 +212,40 @@ impl Keyring {
                 }
             }
         }
-        Ok(None)
+        if let Some(providers) = &inner.providers
+            && let Some(identity) = providers.find(image).await?
+        {
+            return Ok(Some(identity));
+        }
+        match &inner.socket {
+            None => Ok(None),
+            Some(socket) => {
+                let again = inner.refused().remove(image);
+                socket.ask(image, again).await
+            }
+        }
     }
 
     /// Forgets what programs said about an image: its registry refused it.
     pub fn forget(&self, image: &ImageName) {
-        for source in &self.0.sources {
-            if let Ok(Found::Helper { name, server }) = source.find(image) {
+        for file in &self.0.files {
+            if let Ok(Found::Helper { name, server }) = file.find(image) {
                 self.0.cache.forget(&helper::key(&name, &server));
             }
         }
+        if let Some(providers) = &self.0.providers {
+            providers.forget(image);
+        }
+        let mut refused = self.0.refused();
+        if self.0.socket.is_some() && refused.len() < MAX_CACHED_CREDENTIALS {
+            refused.insert(image.clone());
+        }
+    }
+}
+
+impl Inner {
+    fn refused(&self) -> MutexGuard<'_, HashSet<ImageName>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

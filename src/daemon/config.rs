@@ -22,7 +22,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::credential::{DockerConfig, Keyring, Runner};
+use crate::credential::{CredentialError, CredentialSocket, DockerConfig, Keyring, Providers, Runner, Sources};
 use crate::fetch::revocation::{EndpointHost, RevocationConfig};
 use crate::fetch::{Credentials, FetchConfig, HostTree, RegistryConfig, Secret, proxy_hosts};
 use crate::plugin::PluginConfig;
@@ -68,6 +68,10 @@ pub struct Config {
     pub docker_config: Vec<PathBuf>,
     /// Folders in which docker's credential helpers are looked for.
     pub credential_helpers: Vec<PathBuf>,
+    /// The kubelet's credential providers, where assayd's user may run them.
+    pub credential_provider: Option<CredentialProvider>,
+    /// The socket of assay-credential, which runs them as root.
+    pub credential_socket: Option<PathBuf>,
     /// Registries that need more than their name.
     pub registry: Vec<Registry>,
     /// How revocation endpoints are reached.
@@ -78,6 +82,16 @@ pub struct Config {
     pub fleet: Option<Fleet>,
     /// What the policy of a fleet may not relax.
     pub floor: FloorTable,
+}
+
+/// The kubelet's credential providers.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CredentialProvider {
+    /// The kubelet's `--image-credential-provider-config`.
+    pub config: PathBuf,
+    /// The kubelet's `--image-credential-provider-bin-dir`.
+    pub bin_dir: PathBuf,
 }
 
 /// The policy repository that a node follows.
@@ -462,6 +476,8 @@ impl Default for Config {
             metrics_listen: None,
             docker_config: Vec::new(),
             credential_helpers: vec!["/usr/local/bin".into(), "/usr/bin".into()],
+            credential_provider: None,
+            credential_socket: None,
             registry: Vec::new(),
             revocation: Revocation::default(),
             plugin: BTreeMap::new(),
@@ -494,6 +510,9 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+    /// The kubelet's credential providers cannot be used.
+    #[error(transparent)]
+    Credentials(CredentialError),
     /// The settings contradict each other.
     #[error("{path}: {message}")]
     Invalid {
@@ -596,6 +615,9 @@ impl Config {
             &mut self.policy,
         ];
         let docker = self.docker_config.iter_mut().chain(&mut self.credential_helpers);
+        let docker = docker.chain(self.credential_socket.iter_mut());
+        let providers = self.credential_provider.iter_mut();
+        let docker = docker.chain(providers.flat_map(|provider| [&mut provider.config, &mut provider.bin_dir]));
         let plugins = self.plugin.values_mut().map(|plugin| &mut plugin.path);
         let socket = self.metrics_listen.iter_mut().filter_map(|address| match address {
             MetricsAddress::Unix(path) => Some(path),
@@ -648,16 +670,27 @@ impl Config {
         });
         Ok(FetchConfig {
             registries: registries.collect::<Result<_, _>>()?,
-            keyring: self.keyring(),
+            keyring: self.keyring()?,
             hosts: HostTree::from_config_path(&self.config_path),
             proxy_hosts: proxy_hosts(std::env::vars()),
         })
     }
 
-    fn keyring(&self) -> Keyring {
+    fn keyring(&self) -> Result<Keyring, ConfigError> {
         let runner = Runner::new(self.credential_helpers.clone(), std::env::vars_os());
         let files = self.docker_config.iter().cloned().map(DockerConfig::new);
-        Keyring::new(files.collect(), runner)
+        let providers = match &self.credential_provider {
+            None => None,
+            Some(CredentialProvider { config, bin_dir }) => {
+                Some(Providers::load(config, bin_dir, runner.clone()).map_err(ConfigError::Credentials)?)
+            }
+        };
+        Ok(Keyring::new(Sources {
+            files: files.collect(),
+            runner,
+            providers,
+            socket: self.credential_socket.clone().map(CredentialSocket),
+        }))
     }
 
     /// Puts systemd's folder of credentials into the paths that ask for it.
