@@ -82,7 +82,9 @@ async fn examine(cli: &Cli, asked: &Doctor) -> Report {
                 Area::Containerd,
                 format!("{}, set up by {config}{imports}", containerd.version),
             );
-            report.sound(Area::Pulls, "CRI pulls ask image verifiers");
+            if asks_verifiers(&report.findings) {
+                report.sound(Area::Pulls, "CRI pulls ask image verifiers");
+            }
             report.sound(
                 Area::Folder,
                 format!("{} has the hook", effective.verifiers.bin_dir.display()),
@@ -121,6 +123,16 @@ async fn examine(cli: &Cli, asked: &Doctor) -> Report {
         .findings
         .sort_by_key(|finding| (finding.kind.severity(), finding.kind));
     report
+}
+
+/// Whether this containerd, by its version and its plugins, asks verifiers at all: where it does not, its settings say nothing.
+fn asks_verifiers(findings: &[Finding]) -> bool {
+    let of_containerd = |finding: &&Finding| finding.kind.area() == Area::Containerd;
+    let is_deaf = |kind: Kind| kind.severity() == Severity::Bypass || kind == Kind::CriDisabled;
+    !findings
+        .iter()
+        .filter(of_containerd)
+        .any(|finding| is_deaf(finding.kind))
 }
 
 fn daemon_line(answers: &Answers) -> String {
@@ -185,6 +197,20 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_containerd_that_never_asks_no_setting_is_called_sound() {
+        for (kind, asks) in [
+            (Kind::ContainerdTooOld, false),
+            (Kind::ContainerdWithoutCri, false),
+            (Kind::VerifierPluginDisabled, false),
+            (Kind::CriDisabled, false),
+            (Kind::ContainerdNotRestarted, true),
+            (Kind::BinDirEmpty, true),
+        ] {
+            assert_eq!(asks_verifiers(&[Finding::new(kind, "", "")]), asks, "{}", kind.word());
+        }
+    }
 
     #[test]
     fn the_exit_code_is_that_of_the_worst_finding() {
