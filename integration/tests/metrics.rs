@@ -30,7 +30,7 @@ async fn prometheus_reads_what_was_decided_and_what_is_in_force() {
     let image = Image::tiny("metrics").expect("an image");
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("metrics.sock");
-    let assayd = Assayd::builder()
+    let mut assayd = Assayd::builder()
         .policy(&policy("deny"))
         .setting("metrics_listen", format!("unix:{}", socket.display()))
         .start()
@@ -38,7 +38,7 @@ async fn prometheus_reads_what_was_decided_and_what_is_in_force() {
         .expect("assayd");
     let question = Question::new(format!("{}/app:v1", registry.host()), image.descriptor());
     let channel = assayd.channel().expect("a socket");
-    question.grpc(channel.clone()).await.expect("a verdict");
+    let verdict = question.grpc(channel.clone()).await.expect("a verdict");
     let malformed = Question::new("NO REFERENCE", image.descriptor());
     malformed.grpc(channel).await.expect("a verdict");
 
@@ -79,6 +79,26 @@ async fn prometheus_reads_what_was_decided_and_what_is_in_force() {
         .expect("a good policy");
     let answer = ask(connect().await, "GET /metrics").await;
     assert!(answer.lines().any(|line| line == "assayd_enforcing 0"), "{answer}");
+
+    // An orderly end writes what waits.
+    assayd.stop().await.expect("it stops");
+    let directory = assayd.state_directory().join("decisions").display().to_string();
+    let asked = ["decisions", "--directory", &directory, "--id", &verdict.decision_id];
+    let shown = assayd
+        .assayctl(&asked)
+        .await
+        .expect("assayctl")
+        .successful()
+        .expect("the decision");
+    assert!(shown.stdout.contains(" DENY no-matching-rule "), "{shown:?}");
+    let asked = ["decisions", "--directory", &directory, "--code", "request-malformed"];
+    let shown = assayd
+        .assayctl(&asked)
+        .await
+        .expect("assayctl")
+        .successful()
+        .expect("the decision");
+    assert!(shown.stdout.contains("(malformed question)"), "{shown:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

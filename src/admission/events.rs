@@ -47,6 +47,9 @@ pub const STOPPED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a31";
 /// Somebody connected who may not ask.
 pub const PEER_REFUSED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a32";
 
+/// The decision log cannot be written, or is written again.
+pub const DECISION_LOG: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a40";
+
 /// Logs a decision, once.
 pub(super) fn decided(question: &Question, decision: &Decision) {
     let (id, word, code) = match &decision.verdict.outcome {

@@ -13,6 +13,7 @@ pub mod blob;
 pub mod bundle;
 pub mod canary;
 mod children;
+pub mod decision_log;
 mod evaluate;
 pub mod events;
 mod export;

@@ -1,7 +1,7 @@
 //! How a question becomes a verdict, and who waits for what.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use assay_verify::Timestamp;
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use super::before_evidence::{self, BeforeEvidence, Sources, verdict};
 use super::bundle::{Bundle, Imported};
+use super::decision_log::DecisionLog;
 use super::evaluate::{self, Evaluation, Explanation, Waiting};
 use super::events;
 use super::export::{self, Exported};
@@ -98,6 +99,7 @@ pub(super) struct Inner {
     verdicts: VerdictCache<Arc<Verdict>>,
     flights: SingleFlight<VerdictKey, Answer>,
     statistics: Statistics,
+    decision_log: OnceLock<DecisionLog>,
     reloads: watch::Sender<()>,
     /// How often an answer changed that verdicts may rest on.
     changed_answers: AtomicU64,
@@ -124,10 +126,21 @@ impl Admission {
             verdicts: VerdictCache::new(MAX_CACHED_VERDICTS),
             flights: SingleFlight::new(MAX_CONCURRENT_GATHERS, STALE_GATHER),
             statistics: Statistics::default(),
+            decision_log: OnceLock::new(),
             reloads: watch::Sender::new(()),
             changed_answers: AtomicU64::new(0),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// Has every decision from now on written to a log. The first log stays.
+    pub fn keep_decisions(&self, log: DecisionLog) {
+        let _ = self.inner.decision_log.set(log);
+    }
+
+    /// The log of decisions, where there is one.
+    pub fn decision_log(&self) -> Option<&DecisionLog> {
+        self.inner.decision_log.get()
     }
 
     /// Decides a question within [`VERIFY_DEADLINE`], and logs the decision once.
@@ -144,10 +157,12 @@ impl Admission {
             cache,
             duration: started.elapsed(),
         };
-        self.inner
-            .statistics
-            .count(Some(question.hook), &decision, (self.inner.clock)());
+        let now = (self.inner.clock)();
+        self.inner.statistics.count(Some(question.hook), &decision, now);
         events::decided(question, &decision);
+        if let Some(log) = self.decision_log() {
+            log.record(now, Some(question), Some(question.hook), &decision);
+        }
         decision
     }
 
@@ -164,7 +179,11 @@ impl Admission {
             cache: CacheState::NotNeeded,
             duration: Duration::ZERO,
         };
-        self.inner.statistics.count(hook, &decision, (self.inner.clock)());
+        let now = (self.inner.clock)();
+        self.inner.statistics.count(hook, &decision, now);
+        if let Some(log) = self.decision_log() {
+            log.record(now, None, hook, &decision);
+        }
         warn!(
             message_id = events::MALFORMED,
             assay_image = %Untrusted::from(name),

@@ -25,7 +25,7 @@ use crate::trust::{self, TrustSnapshot};
 /// A decision as a node made it: a line of a file. More fields may stand beside these.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Recorded {
-    /// The canonical repository: `registry.example/prod/app`.
+    /// The canonical repository: `registry.example/prod/app`. Empty where a question was malformed.
     repository: String,
     digest: String,
     /// `admit` or `deny`.
@@ -41,6 +41,7 @@ pub(super) struct Recorded {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Word {
+    #[serde(alias = "audit")]
     Admit,
     Deny,
 }
@@ -67,6 +68,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<Known>, Failure> {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = |what: &dyn fmt::Display| failed(format!(":{}: {}", number + 1, Untrusted::new(what.to_string())));
         let recorded: Recorded = serde_json::from_str(line).map_err(|error| at(&error))?;
+        // A malformed question is about no image.
+        if recorded.repository.is_empty() && recorded.code == Code::RequestMalformed.as_str() {
+            continue;
+        }
         known.push(Known {
             repository: recorded.repository.parse().map_err(|error| at(&error))?,
             digest: recorded.digest.parse().map_err(|error| at(&error))?,

@@ -7,6 +7,7 @@ mod blob;
 mod bootstrap;
 mod bundle;
 mod client;
+mod decision_log;
 mod decisions;
 mod doctor;
 mod evidence;
@@ -115,6 +116,8 @@ enum Command {
     /// Have containerd ask assayd, or no longer, and say whether it does
     #[command(subcommand)]
     Hook(Hook),
+    /// Show what was decided, filtered, from the daemon's log of decisions; exits 1 where there is nothing to show
+    Decisions(decision_log::Decisions),
     /// Print the daemon's metrics in Prometheus' text format
     Metrics,
     /// Read policy and trust material again; a broken one is reported and does not replace the one in force
@@ -289,6 +292,7 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
         Command::Bootstrap(command) => bootstrap::run(output, command).await,
         Command::Doctor(asked) => doctor::run(cli, asked).await,
         Command::Hook(command) => hook::run(cli, command).await,
+        Command::Decisions(asked) => decision_log::run(output, asked),
         Command::Metrics => {
             print!("{}", connect(cli).await?.metrics().await?.text);
             Ok(DONE)

@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use assay_verify::digest::Digest;
 use assay_verify::limits::{
-    DEFAULT_CACHE_SIZE, DEFAULT_MAX_POLL_INTERVAL, DEFAULT_POLL_INTERVAL, MAX_FLEET_GRACE, MAX_POLICY_SIZE,
-    MAX_POLL_INTERVAL, MIN_POLL_INTERVAL,
+    DEFAULT_CACHE_SIZE, DEFAULT_DECISION_FILE_SIZE, DEFAULT_DECISION_FILES, DEFAULT_MAX_POLL_INTERVAL,
+    DEFAULT_POLL_INTERVAL, MAX_DECISION_FILE_SIZE, MAX_DECISION_FILES, MAX_FLEET_GRACE, MAX_POLICY_SIZE,
+    MAX_POLL_INTERVAL, MIN_DECISION_FILE_SIZE, MIN_POLL_INTERVAL,
 };
 use assay_verify::policy::Unmatched;
 use assay_verify::query::PluginName;
@@ -22,6 +23,7 @@ use jiff::SignedDuration;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::admission::decision_log::DecisionLogOptions;
 use crate::credential::{CredentialError, CredentialSocket, DockerConfig, Keyring, Providers, Runner, Sources};
 use crate::fetch::revocation::{EndpointHost, RevocationConfig};
 use crate::fetch::{Credentials, FetchConfig, HostTree, RegistryConfig, Secret, proxy_hosts};
@@ -72,6 +74,8 @@ pub struct Config {
     pub credential_provider: Option<CredentialProvider>,
     /// The socket of assay-credential, which runs them as root.
     pub credential_socket: Option<PathBuf>,
+    /// The log of decisions.
+    pub decision_log: DecisionLogTable,
     /// Registries that need more than their name.
     pub registry: Vec<Registry>,
     /// How revocation endpoints are reached.
@@ -355,6 +359,40 @@ impl TryFrom<String> for SocketMode {
     }
 }
 
+/// The log of decisions on disk.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DecisionLogTable {
+    directory: Option<PathBuf>,
+    file_size: u64,
+    files: u32,
+}
+
+impl Default for DecisionLogTable {
+    fn default() -> Self {
+        Self {
+            directory: None,
+            file_size: DEFAULT_DECISION_FILE_SIZE,
+            files: DEFAULT_DECISION_FILES,
+        }
+    }
+}
+
+impl DecisionLogTable {
+    fn check(&self) -> Result<(), String> {
+        if !(MIN_DECISION_FILE_SIZE..=MAX_DECISION_FILE_SIZE).contains(&self.file_size) {
+            return Err(format!(
+                "[decision_log]: file_size is {}: expected {MIN_DECISION_FILE_SIZE} to {MAX_DECISION_FILE_SIZE}",
+                self.file_size
+            ));
+        }
+        if self.files > MAX_DECISION_FILES {
+            return Err(format!("[decision_log]: files is above {MAX_DECISION_FILES}"));
+        }
+        Ok(())
+    }
+}
+
 /// Where Prometheus asks for the metrics: a port that only this machine reaches, or a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -478,6 +516,7 @@ impl Default for Config {
             credential_helpers: vec!["/usr/local/bin".into(), "/usr/bin".into()],
             credential_provider: None,
             credential_socket: None,
+            decision_log: DecisionLogTable::default(),
             registry: Vec::new(),
             revocation: Revocation::default(),
             plugin: BTreeMap::new(),
@@ -580,6 +619,7 @@ impl Config {
         for (name, plugin) in &config.plugin {
             plugin.read(name).map_err(invalid)?;
         }
+        config.decision_log.check().map_err(invalid)?;
         if let Some(fleet) = &config.fleet {
             fleet.check().map_err(invalid)?;
         }
@@ -623,7 +663,11 @@ impl Config {
             MetricsAddress::Unix(path) => Some(path),
             MetricsAddress::Loopback(_) => None,
         });
-        let metrics = self.metrics_file.iter_mut().chain(socket);
+        let metrics = self
+            .metrics_file
+            .iter_mut()
+            .chain(socket)
+            .chain(&mut self.decision_log.directory);
         let fleet = self.fleet.iter_mut();
         let fleet = fleet.flat_map(|fleet| fleet.ca.iter_mut().chain([&mut fleet.root]));
         for path in own
@@ -716,6 +760,16 @@ impl Config {
         Ok(self)
     }
 
+    /// The log of decisions; none where no file of it is to be kept.
+    pub fn decision_log_options(&self) -> Option<DecisionLogOptions> {
+        let table = &self.decision_log;
+        (table.files > 0).then(|| DecisionLogOptions {
+            directory: (table.directory.clone()).unwrap_or_else(|| self.state_directory.join("decisions")),
+            file_size: table.file_size,
+            files: table.files,
+        })
+    }
+
     /// What the client of revocation endpoints needs.
     pub fn revocation_endpoints(&self) -> RevocationConfig {
         RevocationConfig {
@@ -766,6 +820,24 @@ mod tests {
             error.starts_with("config.toml:2:1: unknown field `verifer_socket`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_decision_log_is_bounded_and_can_be_switched_off() {
+        let options = parse("state_directory = \"/s\"")
+            .unwrap()
+            .decision_log_options()
+            .unwrap();
+        assert_eq!(options.directory, Path::new("/s/decisions"));
+        assert!(
+            parse("[decision_log]\nfiles = 0")
+                .unwrap()
+                .decision_log_options()
+                .is_none()
+        );
+        for text in ["file_size = 1", "file_size = 999999999999", "files = 1001", "size = 1"] {
+            assert!(parse(&format!("[decision_log]\n{text}")).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::admission::Admission;
 use crate::admission::answers::{RevocationAnswers, World};
+use crate::admission::decision_log::DecisionLog;
 use crate::admission::events::{STARTED, STOPPED};
 use crate::admission::respondents::Respondents;
 use crate::cache::answers::{AnswerOptions, AnswerStore};
@@ -100,6 +101,8 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
             )
         }
     };
+    let decision_log = config.decision_log_options().map(DecisionLog::start).transpose();
+    let decision_log = decision_log.context("the thread of the decision log")?;
     let (changed, changes) = mpsc::unbounded_channel();
     let respondents = respondents(&config, changed)?;
     let admission = Admission::new(
@@ -110,6 +113,9 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
         Timestamp::now,
         status,
     );
+    if let Some(log) = decision_log.clone() {
+        admission.keep_decisions(log);
+    }
     let loading = admission.clone();
     let stored = follower.as_ref().and_then(Follower::files);
     tokio::task::spawn_blocking(move || match stored {
@@ -221,6 +227,10 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
     // What is not written costs a request after the next start.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, admission.respondents().revocation.flush()).await;
     admission.evidence().shut_down().await;
+    if let Some(log) = decision_log {
+        // What it does not write, the journal has.
+        let _ = tokio::task::spawn_blocking(move || log.shut_down()).await;
+    }
     // The socket files stay: where systemd does not own them, the next start replaces them.
     Ok(())
 }

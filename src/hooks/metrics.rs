@@ -5,12 +5,13 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use assay_verify::Timestamp;
 use assay_verify::policy::{Mode, Unmatched};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -30,6 +31,11 @@ struct Revision {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Word {
     state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -248,6 +254,27 @@ fn render(admission: &Admission, is_observing: bool, now: Timestamp) -> String {
         "Images that were admitted since the start and would not be now",
         withdrawn,
     );
+    if let Some(log) = admission.decision_log() {
+        let counts = log.counts();
+        registry.register(
+            "decisions_logged",
+            "Decisions that were written to the decision log",
+            ConstCounter::new(counts.written.load(Ordering::Relaxed)),
+        );
+        let dropped = Family::<Reason, Counter>::default();
+        for (reason, count) in [("queue", &counts.dropped_by_queue), ("disk", &counts.dropped_by_disk)] {
+            dropped
+                .get_or_create(&Reason { reason })
+                .inc_by(count.load(Ordering::Relaxed));
+        }
+        registry.register("decisions_dropped", "Decisions that the decision log lacks", dropped);
+        gauge(
+            &mut registry,
+            "decision_log_degraded",
+            "1 while the decision log cannot be written",
+            i64::from(counts.degraded.load(Ordering::Relaxed)),
+        );
+    }
     let sync = admission.sync();
     let known = sync.known();
     if sync.followed().is_some() {

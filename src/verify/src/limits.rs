@@ -674,5 +674,26 @@ pub const MAX_DECISIONS_SIZE: usize = 300 * 1024 * 1024;
 /// Connections that ask for the metrics at once; the next one waits. Prometheus and somebody with curl need two.
 pub const MAX_METRICS_CONNECTIONS: usize = 8;
 
+/// Decisions that wait for the decision log's thread; what comes on top is lost and counted. About 4 MiB.
+pub const MAX_QUEUED_DECISIONS: usize = 4_096;
+
+/// Bytes of decisions that are written at once.
+pub const MAX_DECISION_BATCH: usize = 256 * 1024;
+
+/// A line of the decision log. What is longer was not written by assayd.
+pub const MAX_DECISION_LINE: u64 = 16 * 1024;
+
+/// Bytes of a file of the decision log, unless told, and the least and the most that can be told.
+pub const DEFAULT_DECISION_FILE_SIZE: u64 = 16 * 1024 * 1024;
+/// The least: one batch.
+pub const MIN_DECISION_FILE_SIZE: u64 = 2 * MAX_DECISION_BATCH as u64;
+/// The most: what [`MAX_DECISIONS_SIZE`] lets be read again.
+pub const MAX_DECISION_FILE_SIZE: u64 = MAX_DECISIONS_SIZE as u64;
+
+/// Files of the decision log, unless told. With the size above, 128 MiB.
+pub const DEFAULT_DECISION_FILES: u32 = 8;
+/// The most that can be told.
+pub const MAX_DECISION_FILES: u32 = 1_000;
+
 /// How long an answer with the metrics may take. Prometheus' own default is 10 s.
 pub const METRICS_DEADLINE: Duration = Duration::from_secs(10);
