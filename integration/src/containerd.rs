@@ -41,6 +41,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     registries: Vec<RegistryHost>,
     settings: String,
+    host_tree: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -120,6 +121,12 @@ impl Builder {
         self
     }
 
+    /// Has it read a host tree of the test's own, in place of one made of the registries above.
+    pub fn host_tree(mut self, folder: &Path) -> Self {
+        self.host_tree = Some(folder.into());
+        self
+    }
+
     /// Starts containerd and waits until its image service answers.
     ///
     /// # Errors
@@ -137,6 +144,13 @@ impl Builder {
         for (name, program) in &self.verifiers {
             ensure!(program.is_file(), "the verifier {} does not exist", program.display());
             symlink(program, bin_dir.join(name))?;
+        }
+        if let Some(tree) = &self.host_tree {
+            ensure!(
+                self.registries.is_empty(),
+                "the host tree says how registries are reached"
+            );
+            symlink(tree, path.join("certs.d"))?;
         }
         for registry in &self.registries {
             write_host(&path.join("certs.d"), registry)?;
@@ -192,6 +206,7 @@ impl Containerd {
             environment: vec![],
             registries: vec![],
             settings: String::new(),
+            host_tree: None,
         }
     }
 

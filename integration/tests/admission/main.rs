@@ -10,5 +10,6 @@ mod denials;
 mod escaping;
 mod hook;
 mod lab;
+mod registries;
 mod reload;
 mod subjects;
