@@ -79,11 +79,19 @@ fn lay_out(revision: u32) -> Result<()> {
         ("target/release/assayctl".into(), "usr/bin/assayctl"),
         (hook, "usr/libexec/assayd/assay-verifier"),
         (
+            "target/release/assay-credential".into(),
+            "usr/libexec/assayd/assay-credential",
+        ),
+        (
             "packaging/scripts/take-hook-out".into(),
             "usr/libexec/assayd/take-hook-out",
         ),
         ("systemd/assayd.socket".into(), "usr/lib/systemd/system/assayd.socket"),
         ("systemd/assayd.service".into(), "usr/lib/systemd/system/assayd.service"),
+        (
+            "systemd/assay-credential.service".into(),
+            "usr/lib/systemd/system/assay-credential.service",
+        ),
         (
             "systemd/assayd.catalog".into(),
             "usr/lib/systemd/catalog/assayd.catalog",
