@@ -60,6 +60,12 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
 
+    // Before the sockets: a daemon that will not start takes no questions.
+    let endpoint = match &config.metrics_listen {
+        Some(address) => Some(Endpoint::bind(address, config.socket_mode.bits()).await?),
+        None => None,
+    };
+
     let systemd_listens = activation.is_used();
     let mut listen = |path: &Path| match activation.listener(path) {
         Some(listener) => socket::adopt(path, listener),
@@ -68,11 +74,6 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
     let verifier_socket = listen(&config.verifier_socket)?;
     let control_socket = listen(&config.control_socket)?;
     activation.finish()?;
-
-    let endpoint = match &config.metrics_listen {
-        Some(address) => Some(Endpoint::bind(address, config.socket_mode.bits()).await?),
-        None => None,
-    };
 
     let registries = Client::new(config.fetch()?, ProcessMemory::default()).context("the registry client")?;
     let options = EvidenceOptions {
