@@ -200,7 +200,7 @@ fn a_denial_that_cannot_be_published_changes_nothing() {
     fs::write(fleet.folder().join("publish.toml"), "nonsense").unwrap();
     let before = fs::read_to_string(fleet.files().join("revocation/deny.json")).unwrap();
     let deny = ["deny", "--image", DIGEST, "--reason", "r", "--reference", "R"];
-    fleet.says(&deny, USAGE, &["publish.toml"]);
+    fleet.says(&deny, DENIED, &["publish.toml:1", "nothing was changed"]);
     assert_eq!(
         fs::read_to_string(fleet.files().join("revocation/deny.json")).unwrap(),
         before
