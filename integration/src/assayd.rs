@@ -117,7 +117,7 @@ impl Builder {
         self.setting("log", "journald")
     }
 
-    /// Writes the configuration, starts the daemon and waits until its verifier socket takes connections.
+    /// Writes the configuration, starts the daemon and waits until its sockets take connections.
     ///
     /// # Errors
     ///
@@ -221,10 +221,10 @@ impl Assayd {
             .arg(self.config_directory().join("config.toml"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut service = Service::spawn("assayd", command, &self.directory.path().join("assayd.log"))?;
-        let socket = self.verifier_socket();
+        let sockets = [self.verifier_socket(), self.control_socket()];
         let answers = || {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.is_ok() }
+            let [verifier, control] = sockets.clone();
+            async move { UnixStream::connect(verifier).await.is_ok() && UnixStream::connect(control).await.is_ok() }
         };
         service.wait_until(answers).await?;
         self.service = Some(service);
