@@ -115,13 +115,13 @@ impl Decisions {
 
 /// How far the log was read: in which file, by its inode, and where in it.
 #[derive(Clone, Copy, Default)]
-struct Position {
+pub(super) struct Position {
     inode: u64,
     offset: u64,
 }
 
 /// Reads what came after a position, and hands each whole line over.
-fn read_on(directory: &Path, position: &mut Position, take: &mut impl FnMut(&[u8])) -> std::io::Result<()> {
+pub(super) fn read_on(directory: &Path, position: &mut Position, take: &mut impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut opened = Vec::new();
     for path in files(directory) {
         match File::open(&path) {

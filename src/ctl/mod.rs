@@ -19,6 +19,7 @@ mod policy;
 mod progress;
 mod publish;
 mod render;
+mod support;
 mod sync;
 mod trust;
 
@@ -39,6 +40,7 @@ use self::evidence::Bundle;
 use self::hook::Hook;
 use self::offline::Offline;
 use self::publish::Publish;
+use self::support::SupportBundle;
 use self::sync::Sync;
 use self::trust::Trust;
 use crate::daemon::config::Config;
@@ -112,7 +114,10 @@ enum Command {
     #[command(subcommand)]
     Bootstrap(Bootstrap),
     /// Examine whether what protects this node works: containerd's configuration, the hook, the daemon
+    #[command(after_help = doctor::EXIT_CODES)]
     Doctor(Doctor),
+    /// Collect what a report of a fault needs into a tar, without secrets, whether or not the daemon runs
+    SupportBundle(SupportBundle),
     /// Have containerd ask assayd, or no longer, and say whether it does
     #[command(subcommand)]
     Hook(Hook),
@@ -291,6 +296,7 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
         Command::Sync(Sync::Now) => Ok(sync::show(output, &connect(cli).await?.sync_now().await?)),
         Command::Bootstrap(command) => bootstrap::run(output, command).await,
         Command::Doctor(asked) => doctor::run(cli, asked).await,
+        Command::SupportBundle(asked) => support::run(cli, asked).await,
         Command::Hook(command) => hook::run(cli, command).await,
         Command::Decisions(asked) => decision_log::run(output, asked),
         Command::Metrics => {
@@ -328,8 +334,12 @@ async fn tree(cli: &Cli, judge: &Judge) -> Result<proto::TreeResponse, Failure> 
 }
 
 async fn connect(cli: &Cli) -> Result<ControlClient, Failure> {
-    let socket = match &cli.socket {
-        Some(socket) => socket.clone(),
+    connect_to(cli.socket.as_deref()).await
+}
+
+async fn connect_to(socket: Option<&Path>) -> Result<ControlClient, Failure> {
+    let socket = match socket {
+        Some(socket) => socket.to_owned(),
         None => {
             Config::load(None)
                 .map_err(|error| Failure::Input(error.to_string()))?

@@ -188,20 +188,7 @@ pub(super) fn status(output: Output, status: &proto::StatusResponse) {
     let cache = status.cache.clone().unwrap_or_default();
     let revocation = status.revocation.clone().unwrap_or_default();
     if output == Output::Json {
-        println!(
-            "{}",
-            json!({
-                "version": status.version,
-                "process_id": status.process_id,
-                "started_at": time(status.started_at),
-                "policy": policy_json(&policy),
-                "admitted": status.admitted,
-                "denied": status.denied,
-                "last_verdict_at": status.last_verdict_at.iter().map(|(hook, at)| (hook.clone(), json!(time(*at)))).collect::<Map<_, _>>(),
-                "cache": cache_json(&cache),
-                "revocation": revocation_json(&revocation),
-            })
-        );
+        println!("{}", status_json(status));
         return;
     }
     println!(
@@ -220,6 +207,22 @@ pub(super) fn status(output: Output, status: &proto::StatusResponse) {
     }
     cache_lines(&cache);
     revocation_lines(&revocation);
+}
+
+/// What the daemon is doing.
+pub(super) fn status_json(status: &proto::StatusResponse) -> Value {
+    let last = |(hook, at): (&String, &i64)| (hook.clone(), json!(time(*at)));
+    json!({
+        "version": status.version,
+        "process_id": status.process_id,
+        "started_at": time(status.started_at),
+        "policy": policy_json(&status.policy.clone().unwrap_or_default()),
+        "admitted": status.admitted,
+        "denied": status.denied,
+        "last_verdict_at": status.last_verdict_at.iter().map(last).collect::<Map<_, _>>(),
+        "cache": cache_json(&status.cache.clone().unwrap_or_default()),
+        "revocation": revocation_json(&status.revocation.clone().unwrap_or_default()),
+    })
 }
 
 fn revocation_json(revocation: &proto::RevocationStatus) -> Value {

@@ -36,7 +36,7 @@ fn at(seconds: i64) -> Value {
     }
 }
 
-fn to_json(status: &proto::SyncStatusResponse) -> Value {
+pub(super) fn to_json(status: &proto::SyncStatusResponse) -> Value {
     let role =
         |role: &proto::RoleStatus| json!({ "role": role.role, "version": role.version, "expires": at(role.expires) });
     json!({

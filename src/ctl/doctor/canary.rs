@@ -29,11 +29,11 @@ use uuid::Uuid;
 use super::finding::{Finding, Kind};
 use crate::admission::Hook;
 use crate::admission::canary::CANARY;
+use crate::ctl::connect_to;
 use crate::ctl::node::command;
 use crate::ctl::node::containerd::Containerd;
 use crate::ctl::node::cri::Cri;
 use crate::ctl::node::hook_files::{HookFiles, RootFile};
-use crate::ctl::{Cli, connect};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Where journald listens; without it there is no journal to look into.
@@ -146,7 +146,11 @@ fn decision(message: &str) -> Option<Uuid> {
 }
 
 /// Makes the proof, and says in a line what it is.
-pub(super) async fn prove(cli: &Cli, containerd: &Containerd, files: &HookFiles) -> Result<String, Box<Finding>> {
+pub(super) async fn prove(
+    control: Option<&Path>,
+    containerd: &Containerd,
+    files: &HookFiles,
+) -> Result<String, Box<Finding>> {
     let socket = &containerd.effective.grpc.address;
     let found = |kind, facts: String, mend: &str| Box::new(Finding::new(kind, facts, mend));
     let cri = Cri::connect(socket).await;
@@ -173,7 +177,7 @@ pub(super) async fn prove(cli: &Cli, containerd: &Containerd, files: &HookFiles)
         registry.resolved.load(Ordering::SeqCst),
         registry.went_on.load(Ordering::SeqCst),
     );
-    let asked = asked_since(cli, began).await;
+    let asked = asked_since(control, began).await;
     match outcome(resolved, went_on, &pulled) {
         Outcome::NotResolved => Err(not_asked(said)),
         Outcome::WentOn => {
@@ -206,8 +210,8 @@ pub(super) async fn prove(cli: &Cli, containerd: &Containerd, files: &HookFiles)
 }
 
 /// Whether the daemon heard of containerd's hook since a time.
-async fn asked_since(cli: &Cli, began: Timestamp) -> bool {
-    let Ok(mut client) = connect(cli).await else {
+async fn asked_since(control: Option<&Path>, began: Timestamp) -> bool {
+    let Ok(mut client) = connect_to(control).await else {
         return false;
     };
     let status = client.status().await;

@@ -19,36 +19,35 @@ use self::finding::{Area, Finding, Kind, Severity};
 use super::node::containerd::{Containerd, Which};
 use super::node::hook_files::{HookFiles, VERIFIER};
 use super::render::time;
-use super::{Cli, DENIED, DONE, Failure, NOT_DECIDED, Output, connect};
+use super::{Cli, DENIED, DONE, Failure, NOT_DECIDED, Output, connect_to};
 
 /// Nothing is wrong, and something should be known.
 const WARNED: u8 = 4;
 
 #[derive(Args)]
-#[command(after_help = EXIT_CODES)]
 pub(super) struct Doctor {
     /// The installed hook
     #[arg(long, value_name = "PROGRAM", default_value = VERIFIER)]
     verifier: PathBuf,
     #[command(flatten)]
-    containerd: Which,
+    pub(super) containerd: Which,
     /// Do not pull the canary, and so prove nothing
     #[arg(long)]
     no_canary: bool,
 }
 
-const EXIT_CODES: &str = "Exit codes:\n  0  sound\n  1  images are unpacked that nobody judged, or denied for another reason than the \
+pub(super) const EXIT_CODES: &str = "Exit codes:\n  0  sound\n  1  images are unpacked that nobody judged, or denied for another reason than the \
                           policy\n  2  usage\n  3  something could not be looked at, and nothing else is wrong\n  4  warnings only";
 
 /// All that was seen.
-struct Report {
+pub(super) struct Report {
     findings: Vec<Finding>,
     /// One line for each area, for when it is sound.
     sound: Vec<(Area, String)>,
 }
 
 pub(super) async fn run(cli: &Cli, asked: &Doctor) -> Result<u8, Failure> {
-    let report = examine(cli, asked).await;
+    let report = examine(cli.socket.as_deref(), asked).await;
     match cli.output {
         Output::Json => println!("{}", report.to_json()),
         Output::Human => report.print(),
@@ -56,7 +55,8 @@ pub(super) async fn run(cli: &Cli, asked: &Doctor) -> Result<u8, Failure> {
     Ok(report.exit_code())
 }
 
-async fn examine(cli: &Cli, asked: &Doctor) -> Report {
+/// Looks at all of it. `socket` is the daemon's, where it is not as in config.toml.
+pub(super) async fn examine(socket: Option<&Path>, asked: &Doctor) -> Report {
     let containerd = Containerd::inspect(&asked.containerd, Path::new("/proc")).await;
     let mut report = Report {
         findings: Vec::new(),
@@ -96,7 +96,7 @@ async fn examine(cli: &Cli, asked: &Doctor) -> Report {
             "containerd --config FILE config dump    # as root; --containerd and --containerd-config name them",
         )),
     }
-    let answers = match connect(cli).await {
+    let answers = match connect_to(socket).await {
         Ok(mut client) => daemon::ask(&mut client).await,
         Err(failure) => Err(failure),
     };
@@ -108,7 +108,7 @@ async fn examine(cli: &Cli, asked: &Doctor) -> Report {
         report.sound(Area::Daemon, daemon_line(answers));
     }
     if let (Ok(containerd), false) = (&containerd, asked.no_canary) {
-        match canary::prove(cli, containerd, &files).await {
+        match canary::prove(socket, containerd, &files).await {
             Ok(line) => report.sound(Area::Proof, line),
             Err(finding) => report.findings.push(*finding),
         }
@@ -173,7 +173,7 @@ impl Report {
         }
     }
 
-    fn to_json(&self) -> Value {
+    pub(super) fn to_json(&self) -> Value {
         json!({
             "sound": self.exit_code() == DONE,
             "findings": self.findings.iter().map(Finding::to_json).collect::<Vec<_>>(),

@@ -34,7 +34,8 @@ pub(in crate::ctl) struct Effective {
     pub(in crate::ctl) disabled_plugins: Vec<String>,
     /// The files that were merged into it.
     pub(in crate::ctl) imports: Vec<PathBuf>,
-    plugins: Table,
+    /// All of the plugins' tables.
+    pub(in crate::ctl) plugins: Table,
     #[serde(skip)]
     pub(in crate::ctl) verifiers: Verifiers,
     #[serde(skip)]
@@ -156,11 +157,10 @@ impl Effective {
     /// Reads what `containerd config dump` prints.
     pub(in crate::ctl) fn parse(dump: &str) -> Result<Self, EffectiveError> {
         let mut effective: Self = toml::from_str(dump).map_err(|error| EffectiveError(error.message().to_owned()))?;
-        let plugins = std::mem::take(&mut effective.plugins);
-        effective.verifiers = table(&plugins, VERIFIER_PLUGIN)?;
-        effective.images = table(&plugins, CRI_IMAGES)?;
-        let old: OldCri = table(&plugins, CRI_SERVICE)?;
-        let runtime: Runtime = table(&plugins, CRI_RUNTIME)?;
+        effective.verifiers = table(&effective.plugins, VERIFIER_PLUGIN)?;
+        effective.images = table(&effective.plugins, CRI_IMAGES)?;
+        let old: OldCri = table(&effective.plugins, CRI_SERVICE)?;
+        let runtime: Runtime = table(&effective.plugins, CRI_RUNTIME)?;
         effective.sandbox_image = effective.images.pinned_images.sandbox.take().or(old.sandbox_image);
         effective.sandbox_image = effective.sandbox_image.filter(|image| !image.is_empty());
         for network in [runtime.cni, old.cni] {

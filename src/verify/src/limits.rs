@@ -683,6 +683,12 @@ pub const MAX_DECISION_BATCH: usize = 256 * 1024;
 /// A line of the decision log. What is longer was not written by assayd.
 pub const MAX_DECISION_LINE: u64 = 16 * 1024;
 
+/// The last decisions that a support bundle takes along: 600 bytes for each.
+pub const MAX_SUPPORT_DECISIONS: usize = 1_000;
+
+/// A part of a support bundle that is read from a file.
+pub const MAX_SUPPORT_FILE: u64 = 4 * 1024 * 1024;
+
 /// Bytes of a file of the decision log, unless told, and the least and the most that can be told.
 pub const DEFAULT_DECISION_FILE_SIZE: u64 = 16 * 1024 * 1024;
 /// The least: one batch.
