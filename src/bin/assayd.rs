@@ -12,7 +12,7 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let config = match Config::load(arguments.config.as_deref()) {
+    let config = match Config::load_in_service(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(&format!("{error}")),
     };

@@ -564,17 +564,33 @@ pub enum ConfigError {
 
 impl Config {
     /// Reads the configuration. A missing file at the default path is the default configuration; a missing file that was
-    /// asked for by name is an error.
+    /// asked for by name is an error. Paths among systemd's credentials are not looked at: only the service has them.
     ///
     /// # Errors
     ///
     /// When the file cannot be read or is malformed.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        Self::read(path, |config, _| Ok(config))
+    }
+
+    /// The same for the service itself, which has systemd's credentials.
+    ///
+    /// # Errors
+    ///
+    /// The same, and where a path asks for a credential and systemd handed over none.
+    pub fn load_in_service(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self::read(path, |config, path| config.with_credentials(path, folder.as_deref()))
+    }
+
+    fn read(
+        path: Option<&Path>,
+        complete: impl FnOnce(Self, &Path) -> Result<Self, ConfigError>,
+    ) -> Result<Self, ConfigError> {
         let (path, named) = path.map_or((Path::new(DEFAULT_PATH), false), |path| (path, true));
         match fs::read_to_string(path) {
             Ok(text) => {
-                let folder = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-                let config = Self::parse(path, &text)?.with_credentials(path, folder.as_deref())?;
+                let config = complete(Self::parse(path, &text)?, path)?;
                 Ok(config.relative_to(path.parent().unwrap_or(Path::new(""))))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && !named => Ok(Self::default()),
@@ -893,6 +909,17 @@ mod tests {
         );
         let error = with(None).unwrap_err().to_string();
         assert!(error.contains("LoadCredential=r:/path"), "{error}");
+    }
+
+    #[test]
+    fn only_the_service_needs_systemds_credentials() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        fs::write(&path, "docker_config = [\"$CREDENTIALS_DIRECTORY/kubelet\"]\n").unwrap();
+        let config = Config::load(Some(&path)).unwrap();
+        assert_eq!(config.control_socket, Config::default().control_socket);
+        let error = Config::load_in_service(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("LoadCredential=kubelet:/path"), "{error}");
     }
 
     #[test]
