@@ -7,14 +7,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
+use assay_proto::cri::image_service_client::ImageServiceClient;
+use assay_proto::cri::{
+    AuthConfig, Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest,
+};
 use nix::mount::{MntFlags, umount2};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::assayd::Assayd;
-use crate::cri::image_service_client::ImageServiceClient;
-use crate::cri::{
-    AuthConfig, Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest,
-};
 use crate::peers::Peers;
 use crate::process::{Service, kill_everything_of, output};
 

@@ -98,12 +98,6 @@ pub use strace::Strace;
 pub use timestamp::TimestampAuthority;
 pub use web::WebServer;
 
-/// The CRI messages that the harness uses, generated from `cri/runtime/v1/image.proto`.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
-pub mod cri {
-    include!("generated/runtime.v1.rs");
-}
-
 /// A client for plain HTTP on loopback: no proxy stands between this machine and itself.
 pub(crate) fn http_client() -> reqwest::Client {
     static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();

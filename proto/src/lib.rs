@@ -1,4 +1,4 @@
-//! assayd's gRPC interface, and the part of CRI that assayctl speaks. The code is generated from `assayd/v1/*.proto` and
+//! assayd's gRPC interface, and the part of CRI that assayctl and the integration tests speak. The code is generated from `assayd/v1/*.proto` and
 //! `runtime/v1/cri.proto`, committed, and guarded by `tests/generated.rs`, so that building needs no protoc.
 
 #![forbid(unsafe_code)]
@@ -9,7 +9,7 @@ pub mod v1 {
     include!("generated/assayd.v1.rs");
 }
 
-/// The Kubernetes Container Runtime Interface, as far as assayctl asks containerd by it.
+/// The Kubernetes Container Runtime Interface, as far as assayctl and the integration tests ask containerd by it.
 #[cfg(feature = "cri")]
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all)]
 pub mod cri {

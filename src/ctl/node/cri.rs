@@ -110,6 +110,7 @@ impl Cri {
             image: Some(ImageSpec {
                 image: reference.to_owned(),
             }),
+            auth: None,
         };
         match tokio::time::timeout(CANARY_TIMEOUT, self.images_client().pull_image(request)).await {
             Ok(Ok(_)) => Ok(()),
