@@ -10,6 +10,7 @@ mod advice;
 pub mod answers;
 mod before_evidence;
 pub mod blob;
+pub mod bootstrap_list;
 pub mod bundle;
 pub mod canary;
 mod children;

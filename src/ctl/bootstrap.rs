@@ -225,9 +225,9 @@ mod tests {
     fn every_proposed_line_is_one_that_the_hook_reads() {
         let (proposal, _) = propose(&seen());
         for image in proposal.keys() {
-            let line = super::super::node::bootstrap_list::parse(image.as_bytes());
+            let line = crate::admission::bootstrap_list::parse(image.as_bytes());
             assert!(
-                matches!(&line[..], [(1, super::super::node::bootstrap_list::Line::Image(_))]),
+                matches!(&line[..], [(1, crate::admission::bootstrap_list::Line::Image(_))]),
                 "{image}"
             );
         }

@@ -9,9 +9,9 @@ use assay_verify::limits::{MAX_BOOTSTRAP_LIST_SIZE, MAX_OBSERVE_FLAG_SIZE};
 use assay_verify::untrusted::Untrusted;
 
 use super::finding::{Finding, Kind};
+use crate::admission::bootstrap_list::{self, Line};
 use crate::ctl::Failure;
 use crate::ctl::client::ControlClient;
-use crate::ctl::node::bootstrap_list::{self, Line};
 use crate::ctl::node::command;
 use crate::ctl::node::hook_files::{HookFiles, RootFile};
 

@@ -1,7 +1,6 @@
 //! What a node runs and how it is set up: containerd's effective configuration, the folder of image verifiers, the hook's
 //! files, and CRI. Read by `hook`, `doctor` and `bootstrap`; nothing here changes the node but [`place`].
 
-pub(super) mod bootstrap_list;
 pub(super) mod command;
 pub(super) mod containerd;
 pub(super) mod cri;

@@ -4,14 +4,15 @@ use assay_verify::reference::Reference;
 
 /// One line that says something.
 #[derive(Debug, PartialEq)]
-pub(in crate::ctl) enum Line {
+pub enum Line {
+    /// An image that the hook admits.
     Image(Reference),
     /// Not `repository@digest`: the hook passes over it.
     Malformed,
 }
 
 /// Reads the list: lines with their numbers, without empty ones and comments.
-pub(in crate::ctl) fn parse(content: &[u8]) -> Vec<(usize, Line)> {
+pub fn parse(content: &[u8]) -> Vec<(usize, Line)> {
     let line = |(number, line): (usize, &[u8])| {
         let Ok(text) = std::str::from_utf8(line) else {
             return Some((number, Line::Malformed));
