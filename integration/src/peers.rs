@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -192,6 +193,13 @@ pub(crate) const IPROUTE2: Linked = Linked {
     programs: &["usr/bin/ip", "bin/ip", "sbin/ip"],
 };
 
+/// The compiler of Protocol Buffers, which the build of the crate containerd-client asks.
+const PROTOC: Linked = Linked {
+    folder: "protoc",
+    package: "protobuf-compiler",
+    programs: &["usr/bin/protoc"],
+};
+
 /// A program, and where its libraries are.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
@@ -351,6 +359,31 @@ impl Peers {
     /// It cannot be fetched.
     pub fn promtool(&self) -> Result<PathBuf> {
         Ok(self.apart(&PROMTOOL)?.0)
+    }
+
+    /// A program for the variable `PROTOC` of a build: protoc with its libraries. Fetched by the first call and not with the
+    /// other peers.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be fetched.
+    pub fn protoc(&self) -> Result<PathBuf> {
+        let program = self.linked(&PROTOC)?;
+        let (folder, _lock) = self.locked()?;
+        let script = folder.join(PROTOC.folder).join("protoc");
+        let libraries: Vec<_> = (program.libraries.iter())
+            .map(|folder| folder.display().to_string())
+            .collect();
+        let content = format!(
+            "#!/bin/sh\nLD_LIBRARY_PATH='{}' exec '{}' \"$@\"\n",
+            libraries.join(":"),
+            program.path.display()
+        );
+        if fs::read_to_string(&script).ok().as_ref() != Some(&content) {
+            fs::write(&script, content)?;
+            fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(script)
     }
 
     fn apart(&self, peer: &Apart) -> Result<(PathBuf, String)> {

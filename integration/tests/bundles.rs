@@ -100,7 +100,10 @@ async fn pulls_through_a_mirror_are_decided_by_what_a_bundle_brought() {
         "{refusal}"
     );
 
-    let inventory = node.assayctl(&["inventory", "--output", "json"]).await.unwrap();
+    let inventory = node
+        .assayctl(&["inventory", "--stored", "--output", "json"])
+        .await
+        .unwrap();
     assert!(inventory.success, "{inventory:?}");
     let inventory: Value = serde_json::from_str(&inventory.stdout).unwrap();
     let image = &inventory["images"][0];

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use assay_verify::digest::Digest;
 use assay_verify::reference::Repository;
+use assay_verify::untrusted::Untrusted;
 use tracing::{error, info, warn};
 
 use super::bundle::Imported;
+use super::ledger::{Named, Past};
 use super::pipeline::Decision;
 use super::question::Question;
 use super::verdict::{Denial, Ground, Outcome, Verdict};
@@ -28,6 +30,8 @@ pub const WITHDRAWN: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a15";
 pub const MALFORMED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a13";
 /// Evidence was imported, or refused.
 pub const IMPORTED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a16";
+/// An image is on the node that came past the hook.
+pub const PAST_THE_HOOK: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a17";
 /// A policy came into force.
 pub const POLICY_LOADED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a20";
 /// A policy was refused; the last good one stays in force.
@@ -49,6 +53,9 @@ pub const PEER_REFUSED: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a32";
 
 /// The decision log cannot be written, or is written again.
 pub const DECISION_LOG: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a40";
+
+/// The ledger of admissions cannot be read or written, or is written again.
+pub const LEDGER: &str = "6f1d5c1ab3a04b3c9d0b7c5f2f0f7a41";
 
 /// Logs a decision, once.
 pub(super) fn decided(question: &Question, decision: &Decision) {
@@ -125,6 +132,36 @@ pub(super) fn imported(question: &Question, imported: &Imported) {
         "the evidence that was brought for {} {kept}: {}",
         question.repository,
         verdict.finding()
+    );
+}
+
+/// Says that an image is on the node that no hook admitted.
+pub(super) fn past_the_hook(image: &Named, namespace: &Untrusted, past: Past) {
+    let name = match &image.repository {
+        Some(repository) => repository.to_string(),
+        None => "an image without a name".to_owned(),
+    };
+    let how = match past {
+        Past::NeverAsked => "no hook was asked about it",
+        Past::Denied => "the hook was told to deny it",
+        Past::OtherName => "it was admitted under another name",
+    };
+    warn!(
+        message_id = PAST_THE_HOOK,
+        assay_image = %name,
+        assay_digest = %image.digest,
+        assay_namespace = %namespace,
+        assay_past = past.as_str(),
+        "{name}@{} is on this node (namespace {namespace}) and came past the hook: {how}",
+        image.digest
+    );
+}
+
+/// The same for those that are too many to say each.
+pub(super) fn more_past_the_hook(count: usize) {
+    warn!(
+        message_id = PAST_THE_HOOK,
+        "{count} more images are on this node that came past the hook: assayctl inventory lists them"
     );
 }
 

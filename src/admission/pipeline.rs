@@ -25,6 +25,7 @@ use super::decision_log::DecisionLog;
 use super::evaluate::{self, Evaluation, Explanation, Waiting};
 use super::events;
 use super::export::{self, Exported};
+use super::ledger::Ledger;
 use super::question::{Hook, Question, QuestionError};
 use super::respondents::Respondents;
 use super::statistics::Statistics;
@@ -100,6 +101,7 @@ pub(super) struct Inner {
     flights: SingleFlight<VerdictKey, Answer>,
     statistics: Statistics,
     decision_log: OnceLock<DecisionLog>,
+    ledger: OnceLock<Ledger>,
     reloads: watch::Sender<()>,
     /// How often an answer changed that verdicts may rest on.
     changed_answers: AtomicU64,
@@ -127,6 +129,7 @@ impl Admission {
             flights: SingleFlight::new(MAX_CONCURRENT_GATHERS, STALE_GATHER),
             statistics: Statistics::default(),
             decision_log: OnceLock::new(),
+            ledger: OnceLock::new(),
             reloads: watch::Sender::new(()),
             changed_answers: AtomicU64::new(0),
         };
@@ -141,6 +144,16 @@ impl Admission {
     /// The log of decisions, where there is one.
     pub fn decision_log(&self) -> Option<&DecisionLog> {
         self.inner.decision_log.get()
+    }
+
+    /// Has it remembered what hooks are told. The first ledger stays.
+    pub fn keep_ledger(&self, ledger: Ledger) {
+        let _ = self.inner.ledger.set(ledger);
+    }
+
+    /// What hooks were told, where that is remembered.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.inner.ledger.get()
     }
 
     /// Decides a question within [`VERIFY_DEADLINE`], and logs the decision once.
@@ -163,6 +176,7 @@ impl Admission {
         if let Some(log) = self.decision_log() {
             log.record(now, Some(question), Some(question.hook), &decision);
         }
+        self.remember(question, &decision.verdict, now);
         decision
     }
 
@@ -199,14 +213,30 @@ impl Admission {
 
     /// Judges afresh, past the verdict cache, and keeps what every step said.
     pub async fn explain(&self, question: &Question) -> Explanation {
-        let now = (self.inner.clock)();
         let Some(snapshot) = self.inner.trust.current() else {
             return Explanation::without_evidence(no_policy(&self.inner.trust));
         };
-        match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
+        self.explain_under(&snapshot, question, false).await
+    }
+
+    /// Judges afresh under a policy that is proposed, as [`Admission::explain`] does under the one in force. `offline` looks at what
+    /// is stored alone.
+    pub async fn explain_under(
+        &self,
+        snapshot: &Arc<TrustSnapshot>,
+        question: &Question,
+        offline: bool,
+    ) -> Explanation {
+        let now = (self.inner.clock)();
+        match before_evidence::decide(snapshot, self.inner.sync.standing(now), question, now) {
             BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
+            BeforeEvidence::Evidence(rule, _) if offline => {
+                evaluate::stored(&self.inner, snapshot, rule, question, now)
+                    .await
+                    .explanation
+            }
             BeforeEvidence::Evidence(rule, sources) => {
-                evaluate::within(&self.inner, &snapshot, rule, question, now, sources, Waiting::Asker)
+                evaluate::within(&self.inner, snapshot, rule, question, now, sources, Waiting::Asker)
                     .await
                     .explanation
             }
@@ -217,17 +247,10 @@ impl Admission {
     /// plugin asked. Where that does not suffice for an admit the denial is inconclusive ([`Code::is_inconclusive`]), because the
     /// registry may have what lacks. It touches neither the verdicts in memory nor the order in which evidence is evicted.
     pub async fn judge_stored(&self, question: &Question) -> Explanation {
-        let now = (self.inner.clock)();
         let Some(snapshot) = self.inner.trust.current() else {
             return Explanation::without_evidence(no_policy(&self.inner.trust));
         };
-        match before_evidence::decide(&snapshot, self.inner.sync.standing(now), question, now) {
-            BeforeEvidence::Decided(verdict) => Explanation::without_evidence(verdict),
-            BeforeEvidence::Evidence(rule, _) => {
-                let evaluation = evaluate::stored(&self.inner, &snapshot, rule, question, now).await;
-                evaluation.explanation
-            }
-        }
+        self.explain_under(&snapshot, question, true).await
     }
 
     /// The same for what was admitted under another policy or deny-list. An admit is remembered, so that the next asker waits for

@@ -162,6 +162,17 @@ impl ControlClient {
         Ok((outgoing, events.into_inner()))
     }
 
+    /// Judges images of this node. Answers come as they are known.
+    pub(super) async fn judge_images(
+        &mut self,
+        parts: Vec<proto::judge_images_request::Part>,
+    ) -> Result<Streaming<proto::JudgeImagesResponse>, Failure> {
+        let parts = parts
+            .into_iter()
+            .map(|part| proto::JudgeImagesRequest { part: Some(part) });
+        Ok(self.client.judge_images(tokio_stream::iter(parts)).await?.into_inner())
+    }
+
     /// Every image with stored evidence, as it stands now.
     pub(super) async fn inventory(&mut self) -> Result<Streaming<proto::InventoryResponse>, Failure> {
         Ok(self.client.inventory(proto::InventoryRequest {}).await?.into_inner())

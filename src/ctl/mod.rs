@@ -38,6 +38,7 @@ use self::client::ControlClient;
 use self::doctor::Doctor;
 use self::evidence::Bundle;
 use self::hook::Hook;
+use self::inventory::Inventory;
 use self::offline::Offline;
 use self::publish::Publish;
 use self::support::SupportBundle;
@@ -91,8 +92,9 @@ enum Command {
     /// Carry the evidence of images to nodes that reach no registry
     #[command(subcommand)]
     Bundle(Bundle),
-    /// Show every image that was admitted on this node and has evidence, judged anew by that alone and without a network
-    Inventory,
+    /// Show every image of this node, in every namespace of containerd's, and what the policy makes of it. Fetches signatures
+    /// where none are stored, and no layer
+    Inventory(Inventory),
     /// Speak the protocol of sigstore's conformance suite
     #[command(hide = true)]
     VerifyBundle(VerifyBundle),
@@ -273,7 +275,7 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
             Ok(seen(&tree))
         }
         Command::Bundle(command) => evidence::run(output, command, async || connect(cli).await).await,
-        Command::Inventory => inventory::run(output, &mut connect(cli).await?).await,
+        Command::Inventory(asked) => inventory::run(output, asked, connect(cli).await?).await,
         Command::VerifyBundle(asked) => bundle::conformance(output, asked),
         Command::Trust(command) => trust::run(output, command),
         Command::Policy(Policy::Check { file, strict }) => Ok(policy::check(output, file, *strict)),

@@ -20,6 +20,7 @@ use crate::admission::Admission;
 use crate::admission::answers::{RevocationAnswers, World};
 use crate::admission::decision_log::DecisionLog;
 use crate::admission::events::{STARTED, STOPPED};
+use crate::admission::ledger::{Ledger, LedgerOptions};
 use crate::admission::respondents::Respondents;
 use crate::cache::answers::{AnswerOptions, AnswerStore};
 use crate::cache::evidence::{EvidenceOptions, EvidenceStore};
@@ -46,6 +47,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
 /// The flag under which the hook observes, where the hook looks for it unless told otherwise.
 const OBSERVE_FLAG: &str = "/etc/assayd/observe";
+
+/// The images that the hook admits without asking, where it looks for them unless told otherwise.
+const BOOTSTRAP_LIST: &str = "/etc/assayd/bootstrap.list";
 
 /// Runs the daemon until SIGTERM or SIGINT. SIGHUP reloads. It serves the sockets that systemd handed over, and makes those
 /// that it did not.
@@ -117,6 +121,12 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
     if let Some(log) = decision_log.clone() {
         admission.keep_decisions(log);
     }
+    let ledger = Ledger::open(LedgerOptions {
+        directory: config.state_directory.clone(),
+        bootstrap_list: BOOTSTRAP_LIST.into(),
+    })
+    .context("the thread of the ledger")?;
+    admission.keep_ledger(ledger.clone());
     let loading = admission.clone();
     let stored = follower.as_ref().and_then(Follower::files);
     tokio::task::spawn_blocking(move || match stored {
@@ -228,6 +238,8 @@ pub async fn run(config: Config, mut activation: Activation) -> anyhow::Result<(
     // What is not written costs a request after the next start.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, admission.respondents().revocation.flush()).await;
     admission.evidence().shut_down().await;
+    // Without its end an admission of the last moments may be reported as a bypass.
+    let _ = tokio::task::spawn_blocking(move || ledger.shut_down()).await;
     if let Some(log) = decision_log {
         // What it does not write, the journal has.
         let _ = tokio::task::spawn_blocking(move || log.shut_down()).await;

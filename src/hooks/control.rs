@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::evidence::{self, descriptor_to_wire};
 use super::metrics::Metrics;
+use super::node_images::{self, Judging};
 use super::sync;
 use super::verifier::response;
 use crate::admission::answers::FailingQuery;
@@ -264,6 +265,27 @@ impl Control for ControlService {
             }
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    type JudgeImagesStream = ReceiverStream<Result<proto::JudgeImagesResponse, Status>>;
+
+    async fn judge_images(
+        &self,
+        request: Request<Streaming<proto::JudgeImagesRequest>>,
+    ) -> Result<Response<Self::JudgeImagesStream>, Status> {
+        let judging = Judging::read(&self.admission, request.into_inner()).await?;
+        let (outgoing, stream) = mpsc::channel(evidence::IN_FLIGHT);
+        let admission = self.admission.clone();
+        tokio::spawn(async move { judging.run(&admission, &outgoing).await });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn report_images(
+        &self,
+        request: Request<Streaming<proto::ReportImagesRequest>>,
+    ) -> Result<Response<proto::ReportImagesResponse>, Status> {
+        let answer = node_images::report(&self.admission, request.into_inner()).await?;
+        Ok(Response::new(answer))
     }
 }
 

@@ -16,6 +16,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::admission::ledger::Past;
 use crate::admission::{Admission, Hook};
 use crate::sync::{Staleness, Standing, SyncError};
 use crate::trust::TrustSnapshot;
@@ -254,6 +255,40 @@ fn render(admission: &Admission, is_observing: bool, now: Timestamp) -> String {
         "Images that were admitted since the start and would not be now",
         withdrawn,
     );
+    if let Some(ledger) = admission.ledger() {
+        let presence = ledger.presence();
+        gauge(
+            &mut registry,
+            "ledger_degraded",
+            "1 while what hooks were told cannot be written down",
+            i64::from(ledger.degraded().is_some()),
+        );
+        // Without assay-gate nobody knows what is here.
+        if let Some(at) = presence.reported_at {
+            gauge(
+                &mut registry,
+                "images_reported_timestamp_seconds",
+                "When assay-gate last told which images containerd has",
+                at.as_second(),
+            );
+            gauge(
+                &mut registry,
+                "images_present",
+                "Images that containerd has, by their names",
+                count(presence.images),
+            );
+            let past = Family::<Word, Gauge>::default();
+            for (state, images) in Past::ALL.into_iter().zip(presence.past) {
+                let state = state.as_str();
+                past.get_or_create(&Word { state }).set(count(images));
+            }
+            registry.register(
+                "images_past_hook",
+                "Images that containerd has and no hook admitted, by how that came",
+                past,
+            );
+        }
+    }
     if let Some(log) = admission.decision_log() {
         let counts = log.counts();
         registry.register(

@@ -3,6 +3,7 @@
 pub mod control;
 pub mod evidence;
 pub mod metrics;
+mod node_images;
 pub mod socket;
 mod sync;
 pub mod verifier;

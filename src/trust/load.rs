@@ -28,6 +28,7 @@ use super::layout::{
     CHANNELS_FOLDER, DENY_LIST_FILE, EXCEPTIONS_FILE, EXCEPTIONS_FOLDER, POLICY_FILE, REVOCATION_FOLDER,
 };
 use super::snapshot::{BlobTrust, NotationAuthority, TrustSnapshot};
+use super::state::FleetPolicy;
 
 /// notation's names for its trust policy, in the order in which it looks for them.
 const TRUST_POLICY_FILES: [&str; 2] = ["trustpolicy.oci.json", "trustpolicy.json"];
@@ -37,6 +38,9 @@ const BLOB_TRUST_POLICY_FILE: &str = "trustpolicy.blob.json";
 
 /// Where notation keeps trust stores, below its configuration folder.
 const TRUST_STORE_FOLDER: &str = "truststore/x509";
+
+/// What a policy is called that is proposed.
+const PROPOSED: &str = "the proposed policy";
 
 /// The configuration folder of authorities that assayd's own policy describes, beside that policy.
 const INLINE_FOLDER: &str = "notation";
@@ -71,6 +75,50 @@ pub(super) fn load_policy(path: &Path, user: u32, now: Timestamp) -> Loaded {
     let read = loader.read_policy(path);
     let revocation = loader.read_revocation(&base.join(REVOCATION_FOLDER));
     loader.finish(path, read, revocation)
+}
+
+/// Where a policy comes from, and what it names with it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin<'a> {
+    /// This node's disk: the policy in force is at this path, and files belong to root or to this user.
+    Disk(&'a Path, u32),
+    /// A channel of the policy repository.
+    Fleet(&'a VerifiedFiles, &'a FleetPolicy),
+}
+
+/// Reads a policy that is proposed in place of the one that is there, with what it names from where that would look for it.
+///
+/// # Errors
+///
+/// Every error and warning, where one of them is an error.
+pub(super) fn load_proposed(
+    document: &str,
+    origin: Origin<'_>,
+    now: Timestamp,
+) -> Result<TrustSnapshot, Vec<Diagnostic>> {
+    // Diagnostics name the document as the one who proposes it does.
+    let path = Path::new(PROPOSED);
+    let (files, base, revocation) = match origin {
+        Origin::Disk(path, user) => {
+            let base = path.parent().unwrap_or(Path::new("")).to_owned();
+            let revocation = base.join(REVOCATION_FOLDER);
+            (Files::Disk(TrustedFiles { user }), base, revocation)
+        }
+        Origin::Fleet(files, fleet) => (
+            Files::Verified(files.clone()),
+            Path::new(CHANNELS_FOLDER).join(&fleet.channel),
+            REVOCATION_FOLDER.into(),
+        ),
+    };
+    let mut loader = Loader::new(files, &base, now);
+    let content = loader.record(path, Ok(document.as_bytes().to_owned()), "policy");
+    let text = content.and_then(|content| loader.text(path, content));
+    let read = text.and_then(|text| loader.read_document(path, text));
+    if let (Origin::Fleet(_, fleet), Some((policy, ..))) = (origin, &read) {
+        loader.diagnostics.extend(fleet.floor.violations(PROPOSED, policy));
+    }
+    let revocation = loader.read_revocation(&revocation);
+    loader.finish(path, read, revocation).outcome
 }
 
 /// Reads a channel of the policy repository from verified files, and holds it against this node's floor. What a node takes is
@@ -314,6 +362,11 @@ impl Loader {
             self.refuse(folder, &error, None);
         }
         let document = self.read_text(path, "policy")?;
+        self.read_document(path, document)
+    }
+
+    /// Reads what a policy document names.
+    fn read_document(&mut self, path: &Path, document: String) -> Option<(Policy, String, Authorities)> {
         let parsed = Policy::parse(&shown(path), &document);
         self.diagnostics.extend(parsed.diagnostics);
         let policy = parsed.policy?;

@@ -11,7 +11,7 @@ use assay_verify::document::Diagnostic;
 
 use super::files::VerifiedFiles;
 use super::floor::Floor;
-use super::load::{Additions, Loaded, load_additions, load_fleet, load_policy};
+use super::load::{Additions, Loaded, Origin, load_additions, load_fleet, load_policy, load_proposed};
 use super::snapshot::TrustSnapshot;
 
 /// A policy that was not taken.
@@ -147,6 +147,32 @@ impl TrustState {
         // Its own deny-list comes into force with it.
         loading.at_once = DenyList::default();
         self.load(&mut loading, now)
+    }
+
+    /// Reads a policy that is proposed, in place of the one that this node takes. It comes into force nowhere. What is denied and
+    /// what is excepted stays as it is. This blocks on files.
+    ///
+    /// # Errors
+    ///
+    /// Every error and warning, where one of them is an error.
+    pub fn propose(&self, document: &str, now: Timestamp) -> Result<TrustSnapshot, Vec<Diagnostic>> {
+        let files = self.lock().files.clone();
+        let origin = match (&self.fleet, &files) {
+            (None, _) => Origin::Disk(&self.path, self.user),
+            (Some(fleet), Some(files)) => Origin::Fleet(files, fleet),
+            (Some(_), None) => {
+                return Err(vec![Diagnostic::error(
+                    "the policy repository",
+                    "no generation of it is on this node yet",
+                )]);
+            }
+        };
+        let mut proposed = load_proposed(document, origin, now)?;
+        if let Some(current) = self.current() {
+            proposed.denials = Arc::clone(&current.denials);
+            proposed.exceptions.clone_from(&current.exceptions);
+        }
+        Ok(proposed)
     }
 
     /// Denies from now on what a list names that comes from where the policy comes from, but cannot come into force with it: a

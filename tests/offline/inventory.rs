@@ -6,7 +6,7 @@ use crate::bundles::{BY_CORP, BY_RELEASE, go_dark, served};
 use crate::lab::{Lab, Node, assert_admitted};
 
 async fn inventory(node: &Node, code: i32) -> Value {
-    let ran = node.assayctl(&["inventory", "--output", "json"]).await;
+    let ran = node.assayctl(&["inventory", "--stored", "--output", "json"]).await;
     ran.ended_with(code).json()
 }
 
@@ -60,7 +60,7 @@ async fn every_admitted_image_is_judged_anew_without_a_network() {
         standings(&inventory(&node, 3).await),
         [("admit", ""), ("unknown", "registry-unavailable")]
     );
-    let said = node.assayctl(&["inventory"]).await.ended_with(3);
+    let said = node.assayctl(&["inventory", "--stored"]).await.ended_with(3);
     assert!(said.stdout.contains("1 admitted, 0 denied, 1 not decided"), "{said:?}");
     assert!(said.stdout.contains("without assayd being asked"), "{said:?}");
     node.follow(&lab, "deny = \"withdrawn\"");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use assay_integration::Peers;
 use assayd::ctl::Cli;
 use assayd::daemon::arguments::Arguments;
 use clap::{CommandFactory as _, Parser};
@@ -40,6 +41,8 @@ fn main() -> Result<()> {
     );
     cargo(&["build", "--release", "--package", "assayd", "--bins"])?;
     cargo(&["build-hook"])?;
+    let protoc = Peers::fetch()?.protoc()?;
+    run(cargo_command(&["build", "--release", "--package", "assay-gate"]).env("PROTOC", protoc))?;
     lay_out(options.revision)?;
     let revision = options.revision.to_string();
     let deb = tool("cargo-deb", CARGO_DEB)?;
@@ -82,6 +85,7 @@ fn lay_out(revision: u32) -> Result<()> {
             "target/release/assay-credential".into(),
             "usr/libexec/assayd/assay-credential",
         ),
+        ("target/release/assay-gate".into(), "usr/libexec/assayd/assay-gate"),
         (
             "packaging/scripts/take-hook-out".into(),
             "usr/libexec/assayd/take-hook-out",
@@ -91,6 +95,10 @@ fn lay_out(revision: u32) -> Result<()> {
         (
             "systemd/assay-credential.service".into(),
             "usr/lib/systemd/system/assay-credential.service",
+        ),
+        (
+            "systemd/assay-gate.service".into(),
+            "usr/lib/systemd/system/assay-gate.service",
         ),
         (
             "systemd/assayd.catalog".into(),
@@ -220,8 +228,14 @@ fn tool(name: &str, version: &str) -> Result<PathBuf> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<()> {
+    run(&mut cargo_command(arguments)).map(drop)
+}
+
+fn cargo_command(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    run(Command::new(cargo).args(arguments)).map(drop)
+    let mut command = Command::new(cargo);
+    command.args(arguments);
+    command
 }
 
 /// Runs a program and returns what it printed.

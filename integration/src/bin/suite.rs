@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
+use assay_integration::Peers;
+
 /// The version that `deny.toml` is written for.
 const CARGO_DENY: &str = "0.20.2";
 
@@ -69,8 +71,19 @@ const STEPS: &[Step] = &[
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    // The build of assay-gate asks it.
+    let protoc = match Peers::fetch().and_then(|peers| peers.protoc()) {
+        Ok(protoc) => protoc,
+        Err(error) => {
+            println!("protoc cannot be fetched: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     for step in STEPS {
-        if !run(step.name, Command::new(cargo()).args(step.arguments)) {
+        if !run(
+            step.name,
+            Command::new(cargo()).args(step.arguments).env("PROTOC", &protoc),
+        ) {
             return ExitCode::FAILURE;
         }
     }

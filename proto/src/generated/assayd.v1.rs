@@ -446,6 +446,83 @@ pub mod image_verifier_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// One name of an image in one of containerd's namespaces.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NodeImage {
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// As containerd has it: a reference, or an id of CRI's.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub target: ::core::option::Option<Descriptor>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JudgeImagesRequest {
+    #[prost(oneof = "judge_images_request::Part", tags = "1, 2, 3")]
+    pub part: ::core::option::Option<judge_images_request::Part>,
+}
+/// Nested message and enum types in `JudgeImagesRequest`.
+pub mod judge_images_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// First.
+        #[prost(message, tag = "1")]
+        Options(super::JudgeImagesOptions),
+        /// The next bytes of the policy document that is proposed. Without any, the policy in force judges.
+        #[prost(bytes, tag = "2")]
+        Policy(::prost::alloc::vec::Vec<u8>),
+        #[prost(message, tag = "3")]
+        Image(super::NodeImage),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JudgeImagesOptions {
+    /// By what is stored alone, without a network.
+    #[prost(bool, tag = "1")]
+    pub offline: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct JudgeImagesResponse {
+    /// Which of the images it is about, from 0.
+    #[prost(uint32, tag = "1")]
+    pub position: u32,
+    #[prost(message, optional, tag = "2")]
+    pub verdict: ::core::option::Option<VerifyResponse>,
+    #[prost(enumeration = "Asked", tag = "3")]
+    pub asked: i32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportImagesRequest {
+    #[prost(oneof = "report_images_request::Part", tags = "1, 2")]
+    pub part: ::core::option::Option<report_images_request::Part>,
+}
+/// Nested message and enum types in `ReportImagesRequest`.
+pub mod report_images_request {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Part {
+        /// First.
+        #[prost(message, tag = "1")]
+        Options(super::ReportImagesOptions),
+        #[prost(message, tag = "2")]
+        Image(super::NodeImage),
+    }
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportImagesOptions {
+    /// Whether the images are all that containerd has. Otherwise they are those that appeared.
+    #[prost(bool, tag = "1")]
+    pub all: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReportImagesResponse {
+    /// Images on this node without an admission, all in all.
+    #[prost(uint64, tag = "1")]
+    pub without_verdict: u64,
+    /// Images of this report that could not be read.
+    #[prost(uint64, tag = "2")]
+    pub unreadable: u64,
+}
 /// The beginning of some content; its bytes follow as data.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EvidenceContent {
@@ -976,6 +1053,48 @@ pub struct MetricsResponse {
     #[prost(string, tag = "1")]
     pub text: ::prost::alloc::string::String,
 }
+/// What hooks were told about an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Asked {
+    Unspecified = 0,
+    Admitted = 1,
+    Denied = 2,
+    /// It was there before anybody watched.
+    Before = 3,
+    /// Nobody asked.
+    Never = 4,
+    /// It was admitted under another name.
+    UnderAnotherName = 5,
+}
+impl Asked {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ASKED_UNSPECIFIED",
+            Self::Admitted => "ASKED_ADMITTED",
+            Self::Denied => "ASKED_DENIED",
+            Self::Before => "ASKED_BEFORE",
+            Self::Never => "ASKED_NEVER",
+            Self::UnderAnotherName => "ASKED_UNDER_ANOTHER_NAME",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ASKED_UNSPECIFIED" => Some(Self::Unspecified),
+            "ASKED_ADMITTED" => Some(Self::Admitted),
+            "ASKED_DENIED" => Some(Self::Denied),
+            "ASKED_BEFORE" => Some(Self::Before),
+            "ASKED_NEVER" => Some(Self::Never),
+            "ASKED_UNDER_ANOTHER_NAME" => Some(Self::UnderAnotherName),
+            _ => None,
+        }
+    }
+}
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum StepOutcome {
@@ -1402,6 +1521,61 @@ pub mod control_client {
                 .insert(GrpcMethod::new("assayd.v1.Control", "Inventory"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Judges images of this node, by the policy in force or by one that is proposed. Answers come as they are known, and decide
+        /// about no pull.
+        pub async fn judge_images(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::JudgeImagesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::JudgeImagesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/JudgeImages",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("assayd.v1.Control", "JudgeImages"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// What containerd has, from assay-gate, which sees it.
+        pub async fn report_images(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ReportImagesRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportImagesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/assayd.v1.Control/ReportImages",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("assayd.v1.Control", "ReportImages"));
+            self.inner.client_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1520,6 +1694,29 @@ pub mod control_server {
             &self,
             request: tonic::Request<super::InventoryRequest>,
         ) -> std::result::Result<tonic::Response<Self::InventoryStream>, tonic::Status>;
+        /// Server streaming response type for the JudgeImages method.
+        type JudgeImagesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::JudgeImagesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Judges images of this node, by the policy in force or by one that is proposed. Answers come as they are known, and decide
+        /// about no pull.
+        async fn judge_images(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::JudgeImagesRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::JudgeImagesStream>,
+            tonic::Status,
+        >;
+        /// What containerd has, from assay-gate, which sees it.
+        async fn report_images(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ReportImagesRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::ReportImagesResponse>,
+            tonic::Status,
+        >;
     }
     /// Served on the control socket.
     #[derive(Debug)]
@@ -2172,6 +2369,101 @@ pub mod control_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/JudgeImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct JudgeImagesSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::StreamingService<super::JudgeImagesRequest>
+                    for JudgeImagesSvc<T> {
+                        type Response = super::JudgeImagesResponse;
+                        type ResponseStream = T::JudgeImagesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::JudgeImagesRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::judge_images(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = JudgeImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/assayd.v1.Control/ReportImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportImagesSvc<T: Control>(pub Arc<T>);
+                    impl<
+                        T: Control,
+                    > tonic::server::ClientStreamingService<super::ReportImagesRequest>
+                    for ReportImagesSvc<T> {
+                        type Response = super::ReportImagesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ReportImagesRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Control>::report_images(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

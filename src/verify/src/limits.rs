@@ -703,3 +703,19 @@ pub const MAX_DECISION_FILES: u32 = 1_000;
 
 /// How long an answer with the metrics may take. Prometheus' own default is 10 s.
 pub const METRICS_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Images in the ledger of what hooks were told. A node has at most [`MAX_NODE_IMAGES`]; the others are gone, and remembered for
+/// the case that they come back without being pulled. About 10 MiB in memory.
+pub const MAX_LEDGER_IMAGES: usize = 4 * MAX_NODE_IMAGES;
+
+/// How many of the oldest make room at once when the ledger is full: it is searched for them from end to end.
+pub const LEDGER_ROOM: usize = MAX_LEDGER_IMAGES / 10;
+
+/// Bytes of the ledger's changes that wait for the disk. When there are more, the whole ledger is written in their place.
+pub const MAX_PENDING_LEDGER: usize = 256 * 1024;
+
+/// Bytes of the ledger's file: every image twice, at 400 bytes each, and a margin.
+pub const MAX_LEDGER_SIZE: u64 = 3 * 400 * MAX_LEDGER_IMAGES as u64;
+
+/// Images that came past the hook which one report says one by one; of more, the journal has the number.
+pub const MAX_REPORTED_AT_ONCE: usize = 32;
