@@ -73,7 +73,7 @@ pub(super) async fn examine(socket: Option<&Path>, asked: &Doctor) -> Report {
             report.findings.extend(containerd::examine(containerd));
             report.findings.extend(folder::examine(effective, &asked.verifier));
             let config = containerd.config_file.display();
-            let imports = match effective.imports.len() {
+            let imports = match containerd.imported.len() {
                 0 => String::new(),
                 1 => " and the file it imports".to_owned(),
                 count => format!(" and the {count} files it imports"),

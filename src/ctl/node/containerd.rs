@@ -15,6 +15,7 @@ use thiserror::Error;
 
 use super::command::{self, CommandError};
 use super::effective::{Effective, EffectiveError};
+use super::imports;
 use super::version::Version;
 
 /// Where containerd looks unless told.
@@ -53,7 +54,11 @@ pub(in crate::ctl) struct Running {
 #[derive(Debug)]
 pub(in crate::ctl) struct Containerd {
     pub(in crate::ctl) running: Option<Running>,
+    /// Its program, which can be asked what it makes of another file.
+    program: PathBuf,
     pub(in crate::ctl) config_file: PathBuf,
+    /// The files that are imported, as far as they can be told.
+    pub(in crate::ctl) imported: Vec<PathBuf>,
     pub(in crate::ctl) version: Version,
     pub(in crate::ctl) effective: Effective,
 }
@@ -99,16 +104,25 @@ impl Containerd {
         };
         let version =
             Version::parse(&printed).ok_or_else(|| ContainerdError::Version(program.clone(), printed.trim().into()))?;
-        let mut effective = dump(&program, &config_file).await?;
+        let mut effective = Effective::parse(&dump(&program, &config_file).await?)?;
         if let Some(address) = running.as_ref().and_then(|running| running.address.clone()) {
             effective.grpc.address = address;
         }
+        // A configuration that containerd reads and assayctl cannot follow is no reason to say nothing of it.
+        let files = imports::load(&config_file).unwrap_or_default();
         Ok(Self {
             running,
+            program,
+            imported: files.into_iter().skip(1).map(|file| file.path).collect(),
             config_file,
             version,
             effective,
         })
+    }
+
+    /// What this containerd prints of another main file.
+    pub(in crate::ctl) async fn dump(&self, config: &Path) -> Result<String, ContainerdError> {
+        dump(&self.program, config).await
     }
 
     /// The files that make up the configuration and are newer than the process that should have read them.
@@ -118,7 +132,7 @@ impl Containerd {
         };
         // A process's start is known to a hundredth of a second, and the boot's to a second.
         let started = started + Duration::from_secs(1);
-        let files = std::iter::once(&self.config_file).chain(&self.effective.imports);
+        let files = std::iter::once(&self.config_file).chain(&self.imported);
         let is_newer = |file: &&PathBuf| {
             let changed = fs::metadata(file).and_then(|metadata| metadata.modified());
             changed.is_ok_and(|changed| changed > started)
@@ -128,7 +142,7 @@ impl Containerd {
 }
 
 /// What containerd makes of a configuration file.
-async fn dump(program: &Path, config: &Path) -> Result<Effective, ContainerdError> {
+async fn dump(program: &Path, config: &Path) -> Result<String, ContainerdError> {
     let arguments = [
         OsStr::new("--config"),
         config.as_os_str(),
@@ -136,12 +150,11 @@ async fn dump(program: &Path, config: &Path) -> Result<Effective, ContainerdErro
         OsStr::new("dump"),
     ];
     let dumped = command::output(program, &arguments).await;
-    let dumped = dumped.map_err(|error| ContainerdError::Dump {
+    dumped.map_err(|error| ContainerdError::Dump {
         program: program.to_owned(),
         config: config.to_owned(),
         error,
-    })?;
-    Ok(Effective::parse(&dumped)?)
+    })
 }
 
 fn choose(mut running: Vec<Running>, config: Option<&Path>) -> Result<Option<Running>, ContainerdError> {

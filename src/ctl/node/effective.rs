@@ -22,6 +22,10 @@ pub(in crate::ctl) const DEFAULT_DOWNLOADS: i64 = 3;
 pub(in crate::ctl) const VERIFIER_PLUGIN: &str = "io.containerd.image-verifier.v1.bindir";
 /// CRI's image service since 2.0.
 pub(in crate::ctl) const CRI_IMAGES: &str = "io.containerd.cri.v1.images";
+/// What limits downloads where the transfer service pulls, which asks verifiers.
+pub(in crate::ctl) const TRANSFER: &str = "io.containerd.transfer.v1.local";
+/// Where the socket is since 2.3, in place of the table `grpc`.
+const GRPC_SERVER: &str = "io.containerd.server.v1.grpc";
 const CRI_RUNTIME: &str = "io.containerd.cri.v1.runtime";
 /// All of CRI before 2.0; since then its gRPC service alone.
 pub(in crate::ctl) const CRI_SERVICE: &str = "io.containerd.grpc.v1.cri";
@@ -32,8 +36,6 @@ pub(in crate::ctl) const CRI_SERVICE: &str = "io.containerd.grpc.v1.cri";
 pub(in crate::ctl) struct Effective {
     pub(in crate::ctl) grpc: Grpc,
     pub(in crate::ctl) disabled_plugins: Vec<String>,
-    /// The files that were merged into it.
-    pub(in crate::ctl) imports: Vec<PathBuf>,
     /// All of the plugins' tables.
     pub(in crate::ctl) plugins: Table,
     #[serde(skip)]
@@ -159,6 +161,9 @@ impl Effective {
         let mut effective: Self = toml::from_str(dump).map_err(|error| EffectiveError(error.message().to_owned()))?;
         effective.verifiers = table(&effective.plugins, VERIFIER_PLUGIN)?;
         effective.images = table(&effective.plugins, CRI_IMAGES)?;
+        if effective.plugins.contains_key(GRPC_SERVER) {
+            effective.grpc = table(&effective.plugins, GRPC_SERVER)?;
+        }
         let old: OldCri = table(&effective.plugins, CRI_SERVICE)?;
         let runtime: Runtime = table(&effective.plugins, CRI_RUNTIME)?;
         effective.sandbox_image = effective.images.pinned_images.sandbox.take().or(old.sandbox_image);
@@ -203,7 +208,7 @@ mod tests {
 
     #[test]
     fn reads_what_matters_of_a_dump() {
-        let dump = "version = 3\nimports = ['/etc/containerd/conf.d/a.toml']\ndisabled_plugins = ['cri']\n\
+        let dump = "version = 3\ndisabled_plugins = ['cri']\n\
             [grpc]\n  address = '/run/k3s/containerd/containerd.sock'\n\
             [plugins]\n  [plugins.'io.containerd.cri.v1.images']\n    discard_unpacked_layers = true\n\
             [plugins.'io.containerd.cri.v1.images'.pinned_images]\n      sandbox = 'registry.k8s.io/pause:3.10'\n\
@@ -212,7 +217,6 @@ mod tests {
             [plugins.'io.containerd.image-verifier.v1.bindir']\n  bin_dir = '/v'\n  max_verifiers = -1\n\
             per_verifier_timeout = '1m30s'\n";
         let effective = Effective::parse(dump).unwrap();
-        assert_eq!(effective.imports, [PathBuf::from("/etc/containerd/conf.d/a.toml")]);
         assert_eq!(
             effective.grpc.address,
             PathBuf::from("/run/k3s/containerd/containerd.sock")
@@ -228,6 +232,15 @@ mod tests {
             timeout: Duration::from_secs(90),
         };
         assert_eq!(effective.verifiers, verifiers);
+    }
+
+    #[test]
+    fn reads_the_socket_where_2_3_prints_it() {
+        let dump = "version = 4\n[plugins.'io.containerd.server.v1.grpc']\naddress = '/run/other.sock'\nuid = 0\n";
+        assert_eq!(
+            Effective::parse(dump).unwrap().grpc.address,
+            PathBuf::from("/run/other.sock")
+        );
     }
 
     #[test]

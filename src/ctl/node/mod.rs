@@ -6,6 +6,7 @@ pub(super) mod containerd;
 pub(super) mod cri;
 pub(super) mod effective;
 pub(super) mod hook_files;
+pub(super) mod imports;
 pub(super) mod place;
 pub(super) mod verifiers;
 pub(super) mod version;

@@ -179,7 +179,7 @@ fn tables(containerd: &Containerd) -> Result<String, String> {
         .filter(|(name, _)| [VERIFIER_PLUGIN, CRI_IMAGES, CRI_SERVICE].contains(&name.as_str()))
         .map(|(name, table)| (name.clone(), table.clone()));
     let plugins = redact::redacted(plugins.collect(), redact::CONTAINERD);
-    let files = std::iter::once(&containerd.config_file).chain(&effective.imports);
+    let files = std::iter::once(&containerd.config_file).chain(&containerd.imported);
     let list = |items: &[String]| Value::Array(items.iter().cloned().map(Value::String).collect());
     let mut shown = Table::new();
     let files: Vec<_> = files.map(|file| file.display().to_string()).collect();

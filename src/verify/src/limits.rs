@@ -631,6 +631,12 @@ pub const MAX_FLEET_LIFETIME: Duration = Duration::from_secs(10 * 366 * 24 * 360
 /// What a program prints that is asked about the node, such as `containerd config dump`: real ones have below 64 KiB.
 pub const MAX_PROGRAM_OUTPUT: usize = 4 * 1024 * 1024;
 
+/// Bytes of one file of containerd's configuration. Real ones have below 20 KiB.
+pub const MAX_CONTAINERD_CONFIG: usize = 1024 * 1024;
+
+/// Files that make up containerd's configuration. Nodes have a handful.
+pub const MAX_CONTAINERD_FILES: usize = 128;
+
 /// How long such a program may take. containerd's dump takes 50 ms, also on a loaded node below a second.
 pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 
