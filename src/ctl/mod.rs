@@ -35,7 +35,7 @@ use self::blob::VerifyBlob;
 use self::bootstrap::Bootstrap;
 use self::bundle::VerifyBundle;
 use self::client::ControlClient;
-use self::doctor::Doctor;
+use self::doctor::Examination;
 use self::evidence::Bundle;
 use self::hook::Hook;
 use self::inventory::Inventory;
@@ -117,7 +117,7 @@ enum Command {
     Bootstrap(Bootstrap),
     /// Examine whether what protects this node works: containerd's configuration, the hook, the daemon
     #[command(after_help = doctor::EXIT_CODES)]
-    Doctor(Doctor),
+    Doctor(Box<Examination>),
     /// Collect what a report of a fault needs into a tar, without secrets, whether or not the daemon runs
     SupportBundle(SupportBundle),
     /// Have containerd ask assayd, or no longer, and say whether it does

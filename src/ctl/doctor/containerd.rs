@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use super::finding::{Finding, Kind};
+use super::setting::Setting;
 use crate::ctl::node::containerd::Containerd;
-use crate::ctl::node::effective::{CRI_IMAGES, CRI_SERVICE, DEFAULT_DOWNLOADS, Effective, Images, VERIFIER_PLUGIN};
+use crate::ctl::node::effective::{
+    CRI_IMAGES, CRI_SERVICE, DEFAULT_DOWNLOADS, Effective, Images, TRANSFER, VERIFIER_PLUGIN,
+};
 use crate::ctl::node::version::{Verifies, Version};
 
 const RESTART: &str = "systemctl restart containerd";
@@ -62,8 +65,7 @@ fn configuration(effective: &Effective, file: &Path) -> Vec<Finding> {
 
 /// The settings that make containerd pull past its verifiers, in the order in which it looks at them.
 pub(super) fn pulls(images: &Images) -> Vec<Finding> {
-    let line = |line: &str| format!("[plugins.'{CRI_IMAGES}']\n  {line}");
-    let set = |kind, is: String, to: &str| Finding::new(kind, is, line(to));
+    let set = |kind, is: &str, key, to: bool| Finding::of_settings(kind, is, vec![Setting::new(CRI_IMAGES, key, to)]);
     let registries = "Take the table out, and say the same in FOLDER/HOST/hosts.toml (containerd, docs/hosts.md):\n\
                       [plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = '/etc/containerd/certs.d'";
     let logins =
@@ -77,22 +79,16 @@ pub(super) fn pulls(images: &Images) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     if images.use_local_image_pull {
-        let kind = Kind::LocalPull;
-        findings.push(set(
-            kind,
-            "use_local_image_pull = true".into(),
-            "use_local_image_pull = false",
-        ));
+        let (kind, is) = (Kind::LocalPull, "use_local_image_pull = true");
+        findings.push(set(kind, is, "use_local_image_pull", false));
     }
     if !images.disable_snapshot_annotations {
-        let kind = Kind::SnapshotAnnotations;
-        let is = "disable_snapshot_annotations = false".into();
-        findings.push(set(kind, is, "disable_snapshot_annotations = true"));
+        let (kind, is) = (Kind::SnapshotAnnotations, "disable_snapshot_annotations = false");
+        findings.push(set(kind, is, "disable_snapshot_annotations", true));
     }
     if images.discard_unpacked_layers {
-        let kind = Kind::DiscardUnpackedLayers;
-        let is = "discard_unpacked_layers = true".into();
-        findings.push(set(kind, is, "discard_unpacked_layers = false"));
+        let (kind, is) = (Kind::DiscardUnpackedLayers, "discard_unpacked_layers = true");
+        findings.push(set(kind, is, "discard_unpacked_layers", false));
     }
     for (kind, name, table, mend) in [
         (Kind::RegistryMirrors, "mirrors", &images.registry.mirrors, registries),
@@ -107,14 +103,20 @@ pub(super) fn pulls(images: &Images) -> Vec<Finding> {
             ));
         }
     }
-    if images.max_concurrent_downloads != DEFAULT_DOWNLOADS {
-        let kind = Kind::ConcurrentDownloads;
-        let is = format!("max_concurrent_downloads = {}", images.max_concurrent_downloads);
-        findings.push(set(kind, is, "max_concurrent_downloads = 3"));
+    let downloads = images.max_concurrent_downloads;
+    if downloads != DEFAULT_DOWNLOADS {
+        let key = "max_concurrent_downloads";
+        let mut settings = vec![Setting::new(CRI_IMAGES, key, DEFAULT_DOWNLOADS)];
+        // The transfer service has a number of its own, which may be any.
+        if downloads > 0 {
+            settings.push(Setting::new(TRANSFER, key, downloads));
+        }
+        let (kind, is) = (Kind::ConcurrentDownloads, format!("{key} = {downloads}"));
+        findings.push(Finding::of_settings(kind, is, settings));
     }
     if images.image_pull_with_sync_fs {
-        let is = "image_pull_with_sync_fs = true".into();
-        findings.push(set(Kind::SyncFs, is, "image_pull_with_sync_fs = false"));
+        let (kind, is) = (Kind::SyncFs, "image_pull_with_sync_fs = true");
+        findings.push(set(kind, is, "image_pull_with_sync_fs", false));
     }
     findings
 }

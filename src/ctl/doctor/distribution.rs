@@ -42,6 +42,21 @@ impl Distribution {
         }
     }
 
+    /// Whether the distribution writes drop-ins of containerd's itself, and whether it writes config.toml: what others change there is
+    /// overwritten.
+    pub(super) const fn owns(self) -> (bool, bool) {
+        match self {
+            Self::Eks | Self::Talos => (true, true),
+            Self::K3s | Self::Kind => (false, true),
+            Self::Debian | Self::Other => (false, false),
+        }
+    }
+
+    /// Where settings of containerd's are written instead.
+    pub(super) const fn instead(self) -> Option<&'static str> {
+        self.note(Kind::LocalPull)
+    }
+
     /// How a finding is mended here, where it is another way than on other distributions.
     pub(super) const fn note(self, kind: Kind) -> Option<&'static str> {
         use super::finding::Area::{Folder, Pulls};

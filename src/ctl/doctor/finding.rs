@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use super::setting::Setting;
+
 /// What a finding is about. Each area that is sound has one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Area {
@@ -69,6 +71,8 @@ pub(super) struct Finding {
     pub(super) facts: String,
     /// What to do: lines to write and commands to run.
     pub(super) mend: String,
+    /// The same for `--fix`, where a drop-in of containerd's can mend it.
+    pub(super) settings: Vec<Setting>,
     /// How this is done on this distribution.
     pub(super) note: Option<&'static str>,
 }
@@ -79,7 +83,16 @@ impl Finding {
             kind,
             facts: facts.into(),
             mend: mend.into(),
+            settings: Vec::new(),
             note: None,
+        }
+    }
+
+    /// One that other values of settings mend.
+    pub(super) fn of_settings(kind: Kind, facts: impl Into<String>, settings: Vec<Setting>) -> Self {
+        Self {
+            settings: settings.clone(),
+            ..Self::new(kind, facts, Setting::lines(&settings))
         }
     }
 

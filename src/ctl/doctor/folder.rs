@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use assay_verify::limits::HOOK_DEADLINE;
 
 use super::finding::{Finding, Kind};
-use crate::ctl::node::effective::{Effective, VERIFIER_PLUGIN};
+use super::setting::Setting;
+use crate::ctl::node::effective::{DEFAULT_BIN_DIR, DEFAULT_MAX_VERIFIERS, Effective, VERIFIER_PLUGIN};
 use crate::ctl::node::hook_files::exchangeable_by_others;
 use crate::ctl::node::verifiers::{Folder, Kind as EntryKind};
 
@@ -18,20 +19,22 @@ pub(super) fn examine(effective: &Effective, verifier: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     if settings.timeout <= HOOK_DEADLINE {
         let facts = format!("per_verifier_timeout is {} s", settings.timeout.as_secs_f32());
-        let mend = format!("[plugins.'{VERIFIER_PLUGIN}']\n  per_verifier_timeout = '10s'");
-        findings.push(Finding::new(Kind::TimeoutTooShort, facts, mend));
+        let mend = vec![Setting::new(VERIFIER_PLUGIN, "per_verifier_timeout", "10s")];
+        findings.push(Finding::of_settings(Kind::TimeoutTooShort, facts, mend));
     }
     if effective.network_folders.iter().any(|folder| same(folder, path)) {
         let facts = format!("bin_dir is {shown}, where network plugins lie");
-        let mend = format!("[plugins.'{VERIFIER_PLUGIN}']\n  bin_dir = '/opt/containerd/image-verifier/bin'");
-        findings.push(Finding::new(Kind::BinDirOfNetwork, facts, mend));
+        findings.push(Finding::of_settings(Kind::BinDirOfNetwork, facts, own_folder()));
         return findings;
     }
     let folder = Folder::list(path, verifier);
     match &folder {
         Folder::Unset => {
-            let mend = format!("[plugins.'{VERIFIER_PLUGIN}']\n  bin_dir = '/opt/containerd/image-verifier/bin'");
-            findings.push(Finding::new(Kind::BinDirUnset, "bin_dir is empty", mend));
+            findings.push(Finding::of_settings(
+                Kind::BinDirUnset,
+                "bin_dir is empty",
+                own_folder(),
+            ));
         }
         Folder::Missing => findings.push(Finding::new(Kind::BinDirMissing, shown.to_string(), ENABLE)),
         Folder::Unreadable(error) => {
@@ -44,6 +47,11 @@ pub(super) fn examine(effective: &Effective, verifier: &Path) -> Vec<Finding> {
         Folder::Listed(_) => findings.extend(entries(effective, &folder, verifier)),
     }
     findings
+}
+
+/// A folder that nothing else uses, in place of one that cannot be used.
+fn own_folder() -> Vec<Setting> {
+    vec![Setting::new(VERIFIER_PLUGIN, "bin_dir", DEFAULT_BIN_DIR)]
 }
 
 fn entries(effective: &Effective, folder: &Folder, verifier: &Path) -> Vec<Finding> {
@@ -75,11 +83,12 @@ fn entries(effective: &Effective, folder: &Folder, verifier: &Path) -> Vec<Findi
             own.display(),
             position + 1
         );
-        let mend = format!(
-            "[plugins.'{VERIFIER_PLUGIN}']\n  max_verifiers = {}",
-            (position + 1).max(10)
-        );
-        findings.push(Finding::new(Kind::HookSkipped, facts, mend));
+        // The folder has a bounded number of entries.
+        let enough = i64::try_from(position + 1)
+            .unwrap_or(i64::MAX)
+            .max(DEFAULT_MAX_VERIFIERS);
+        let mend = vec![Setting::new(VERIFIER_PLUGIN, "max_verifiers", enough)];
+        findings.push(Finding::of_settings(Kind::HookSkipped, facts, mend));
     }
     match (&hook.is, &hook.target) {
         (EntryKind::Program, target) => {

@@ -6,7 +6,9 @@ mod containerd;
 mod daemon;
 mod distribution;
 mod finding;
+mod fix;
 mod folder;
+mod setting;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +18,7 @@ use serde_json::{Value, json};
 use self::daemon::Answers;
 use self::distribution::Distribution;
 use self::finding::{Area, Finding, Kind, Severity};
-use super::node::containerd::{Containerd, Which};
+use super::node::containerd::{Containerd, ContainerdError, Which};
 use super::node::hook_files::{HookFiles, VERIFIER};
 use super::render::time;
 use super::{Cli, DENIED, DONE, Failure, NOT_DECIDED, Output, connect_to};
@@ -36,6 +38,23 @@ pub(super) struct Doctor {
     no_canary: bool,
 }
 
+/// What is done about what is found.
+#[derive(Args)]
+pub(super) struct Examination {
+    #[command(flatten)]
+    doctor: Doctor,
+    /// Show the drop-in of containerd's that mends what one can mend, and write it where you say so. The exit code is that of what is
+    /// left
+    #[arg(long)]
+    fix: bool,
+    /// Write it without asking
+    #[arg(long, requires = "fix")]
+    yes: bool,
+    /// With --yes: also write the line that has the drop-in read, where containerd's configuration imports nothing
+    #[arg(long, requires = "yes")]
+    edit_config: bool,
+}
+
 pub(super) const EXIT_CODES: &str = "Exit codes:\n  0  sound\n  1  images are unpacked that nobody judged, or denied for another reason than the \
                           policy\n  2  usage\n  3  something could not be looked at, and nothing else is wrong\n  4  warnings only";
 
@@ -46,8 +65,11 @@ pub(super) struct Report {
     sound: Vec<(Area, String)>,
 }
 
-pub(super) async fn run(cli: &Cli, asked: &Doctor) -> Result<u8, Failure> {
-    let report = examine(cli.socket.as_deref(), asked).await;
+pub(super) async fn run(cli: &Cli, asked: &Examination) -> Result<u8, Failure> {
+    if asked.fix {
+        return fix::run(cli, asked).await;
+    }
+    let report = examine(cli.socket.as_deref(), &asked.doctor).await;
     match cli.output {
         Output::Json => println!("{}", report.to_json()),
         Output::Human => report.print(),
@@ -57,6 +79,11 @@ pub(super) async fn run(cli: &Cli, asked: &Doctor) -> Result<u8, Failure> {
 
 /// Looks at all of it. `socket` is the daemon's, where it is not as in config.toml.
 pub(super) async fn examine(socket: Option<&Path>, asked: &Doctor) -> Report {
+    look(socket, asked, !asked.no_canary).await.0
+}
+
+/// The same, and the containerd that was looked at.
+async fn look(socket: Option<&Path>, asked: &Doctor, canary: bool) -> (Report, Result<Containerd, ContainerdError>) {
     let containerd = Containerd::inspect(&asked.containerd, Path::new("/proc")).await;
     let mut report = Report {
         findings: Vec::new(),
@@ -107,7 +134,7 @@ pub(super) async fn examine(socket: Option<&Path>, asked: &Doctor) -> Report {
     if let Ok(answers) = &answers {
         report.sound(Area::Daemon, daemon_line(answers));
     }
-    if let (Ok(containerd), false) = (&containerd, asked.no_canary) {
+    if let (Ok(containerd), true) = (&containerd, canary) {
         match canary::prove(socket, containerd, &files).await {
             Ok(line) => report.sound(Area::Proof, line),
             Err(finding) => report.findings.push(*finding),
@@ -122,7 +149,7 @@ pub(super) async fn examine(socket: Option<&Path>, asked: &Doctor) -> Report {
     report
         .findings
         .sort_by_key(|finding| (finding.kind.severity(), finding.kind));
-    report
+    (report, containerd)
 }
 
 /// Whether this containerd, by its version and its plugins, asks verifiers at all: where it does not, its settings say nothing.

@@ -12,8 +12,8 @@ use toml::{Table, Value};
 
 /// containerd's own defaults (2.1, `plugins/imageverifier` and `internal/cri/config`), for keys that a dump leaves out.
 const DEFAULT_ADDRESS: &str = "/run/containerd/containerd.sock";
-const DEFAULT_BIN_DIR: &str = "/opt/containerd/image-verifier/bin";
-const DEFAULT_MAX_VERIFIERS: i64 = 10;
+pub(in crate::ctl) const DEFAULT_BIN_DIR: &str = "/opt/containerd/image-verifier/bin";
+pub(in crate::ctl) const DEFAULT_MAX_VERIFIERS: i64 = 10;
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The one number of concurrent downloads with which containerd does not fall back to local pulls.
 pub(in crate::ctl) const DEFAULT_DOWNLOADS: i64 = 3;

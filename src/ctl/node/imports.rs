@@ -90,7 +90,7 @@ pub(in crate::ctl) fn absolute(parent: &Path, import: &str) -> PathBuf {
 }
 
 /// What an import takes in: the one file, or those that match a pattern, in the order of their names.
-fn resolve(parent: &Path, import: &str) -> io::Result<Vec<PathBuf>> {
+pub(in crate::ctl) fn resolve(parent: &Path, import: &str) -> io::Result<Vec<PathBuf>> {
     let path = absolute(parent, import);
     if !import.contains('*') {
         return Ok(vec![path]);

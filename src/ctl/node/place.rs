@@ -1,13 +1,14 @@
-//! How the hook's link and flag are put in place and taken away: whole or not at all, also when the power fails.
+//! How files and links are put in place and taken away: whole or not at all, also when the power fails.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::symlink;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown, symlink};
 use std::path::Path;
 
 use nix::errno::Errno;
 
-/// What a link is called until it is in place.
+/// What a link is called until it is in place, and how a file's name ends until then.
 const UNFINISHED: &str = ".assayctl-new";
 
 /// Whether something had to be done.
@@ -61,6 +62,47 @@ pub(in crate::ctl) fn link(target: &Path, path: &Path) -> io::Result<Done> {
     }
 }
 
+/// Puts a file in place, with the owner and mode of the one that it takes the place of, or with this mode.
+///
+/// Until it is whole its name ends unlike those of its kind: whoever reads every `*.toml` of the folder must not read half of it.
+pub(in crate::ctl) fn put(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let folder = folder_of(path)?;
+    let before = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Some(metadata),
+        Ok(_) => {
+            return Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                "it is there and no regular file",
+            ));
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    let mut unfinished = OsString::from(path);
+    unfinished.push(UNFINISHED);
+    let unfinished = Path::new(&unfinished);
+    // Of a process that died.
+    remove(unfinished)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(unfinished)?;
+    let written = file.write_all(content).and_then(|()| match &before {
+        Some(before) => {
+            fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            file.set_permissions(Permissions::from_mode(before.mode() & 0o7777))
+        }
+        None => file.set_permissions(Permissions::from_mode(mode)),
+    });
+    let written = written.and_then(|()| file.sync_all());
+    if let Err(error) = written.and_then(|()| fs::rename(unfinished, path)) {
+        fs::remove_file(unfinished).ok();
+        return Err(error);
+    }
+    sync(folder)
+}
+
 /// Removes a file or a link that may not be there.
 pub(in crate::ctl) fn remove(path: &Path) -> io::Result<Done> {
     match fs::remove_file(path) {
@@ -102,6 +144,22 @@ mod tests {
         assert_eq!(remove(&path).unwrap(), Done::Before);
         assert_eq!(remove(&path.join("below")).unwrap(), Done::Before);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_keeps_the_mode_of_the_one_that_it_takes_the_place_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.toml");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
+        put(&path, b"one", 0o644).unwrap();
+        assert_eq!(mode(), 0o644);
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        // What a process that died left behind is in nobody's way.
+        fs::write(folder.path().join("config.toml.assayctl-new"), "half").unwrap();
+        put(&path, b"two", 0o644).unwrap();
+        assert_eq!((mode(), fs::read_to_string(&path).unwrap().as_str()), (0o640, "two"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(put(folder.path(), b"three", 0o644).is_err());
     }
 
     #[test]
