@@ -101,6 +101,14 @@ fn lay_out(revision: u32) -> Result<()> {
             "usr/lib/systemd/system/assay-gate.service",
         ),
         (
+            "systemd/assayd-doctor.service".into(),
+            "usr/lib/systemd/system/assayd-doctor.service",
+        ),
+        (
+            "systemd/assayd-doctor.timer".into(),
+            "usr/lib/systemd/system/assayd-doctor.timer",
+        ),
+        (
             "systemd/assayd.catalog".into(),
             "usr/lib/systemd/catalog/assayd.catalog",
         ),

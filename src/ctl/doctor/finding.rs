@@ -140,7 +140,6 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            #[cfg(test)]
             pub(super) const ALL: &[Self] = &[$(Self::$kind,)+];
 
             /// The stable word.

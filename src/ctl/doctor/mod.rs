@@ -8,6 +8,7 @@ mod distribution;
 mod finding;
 mod fix;
 mod folder;
+mod journal;
 mod setting;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ pub(super) struct Examination {
     /// With --yes: also write the line that has the drop-in read, where containerd's configuration imports nothing
     #[arg(long, requires = "yes")]
     edit_config: bool,
+    /// Write to the journal what differs from the last time, which is remembered in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "fix")]
+    journal_changes: Option<PathBuf>,
 }
 
 pub(super) const EXIT_CODES: &str = "Exit codes:\n  0  sound\n  1  images are unpacked that nobody judged, or denied for another reason than the \
@@ -73,6 +77,9 @@ pub(super) async fn run(cli: &Cli, asked: &Examination) -> Result<u8, Failure> {
     match cli.output {
         Output::Json => println!("{}", report.to_json()),
         Output::Human => report.print(),
+    }
+    if let Some(file) = &asked.journal_changes {
+        journal::record(&report.findings, file)?;
     }
     Ok(report.exit_code())
 }

@@ -637,6 +637,12 @@ pub const MAX_CONTAINERD_CONFIG: usize = 1024 * 1024;
 /// Files that make up containerd's configuration. Nodes have a handful.
 pub const MAX_CONTAINERD_FILES: usize = 128;
 
+/// Bytes of what the doctor remembers of its last run: some fifty words.
+pub const MAX_DOCTOR_STATE: u64 = 16 * 1024;
+
+/// A finding as one line of the journal. The longest names a path or two; values are bounded where they are made.
+pub const MAX_FINDING_LINE: usize = 2048;
+
 /// How long such a program may take. containerd's dump takes 50 ms, also on a loaded node below a second.
 pub const PROGRAM_TIMEOUT: Duration = Duration::from_secs(10);
 
