@@ -21,6 +21,7 @@ use self::distribution::Distribution;
 use self::finding::{Area, Finding, Kind, Severity};
 use super::node::containerd::{Containerd, ContainerdError, Which};
 use super::node::hook_files::{HookFiles, VERIFIER};
+use super::node::version::Verifies;
 use super::render::time;
 use super::{Cli, DENIED, DONE, Failure, NOT_DECIDED, Output, connect_to};
 
@@ -105,7 +106,11 @@ async fn look(socket: Option<&Path>, asked: &Doctor, canary: bool) -> (Report, R
         Ok(containerd) => {
             let effective = &containerd.effective;
             report.findings.extend(containerd::examine(containerd));
-            report.findings.extend(folder::examine(effective, &asked.verifier));
+            // One without verifiers has no folder of them, and no link mends that.
+            let has_verifiers = containerd.version.verifies() != Verifies::Nothing;
+            if has_verifiers {
+                report.findings.extend(folder::examine(effective, &asked.verifier));
+            }
             let config = containerd.config_file.display();
             let imports = match containerd.imported.len() {
                 0 => String::new(),
@@ -119,10 +124,12 @@ async fn look(socket: Option<&Path>, asked: &Doctor, canary: bool) -> (Report, R
             if asks_verifiers(&report.findings) {
                 report.sound(Area::Pulls, "CRI pulls ask image verifiers");
             }
-            report.sound(
-                Area::Folder,
-                format!("{} has the hook", effective.verifiers.bin_dir.display()),
-            );
+            if has_verifiers {
+                report.sound(
+                    Area::Folder,
+                    format!("{} has the hook", effective.verifiers.bin_dir.display()),
+                );
+            }
         }
         Err(error) => report.findings.push(Finding::new(
             Kind::ContainerdUnknown,
