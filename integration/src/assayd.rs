@@ -374,6 +374,22 @@ impl Assayd {
             .args(arguments);
         output(command).await
     }
+
+    /// Runs assayctl with this journal, whether or not the machine has one. It sees no process's mounts but its own.
+    ///
+    /// # Errors
+    ///
+    /// It is not built or cannot be started; its exit code is in the result.
+    pub async fn assayctl_with(&self, journal: &Journal, arguments: &[&str]) -> Result<Finished> {
+        let mut words = journal.within().into_iter();
+        let mut command = Command::new(words.next().context("there is no program")?);
+        command
+            .args(words)
+            .arg(program("assayctl")?)
+            .env("ASSAYD_CONTROL_SOCKET", self.control_socket())
+            .args(arguments);
+        output(command).await
+    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use assay_proto::cri::{
     AuthConfig, Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest,
 };
 use nix::mount::{MntFlags, umount2};
+use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::assayd::Assayd;
@@ -41,7 +42,19 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     registries: Vec<RegistryHost>,
     settings: String,
+    lines: Vec<(String, String)>,
+    format: Format,
+    is_series_1: bool,
+    serves_cri: bool,
     host_tree: Option<PathBuf>,
+}
+
+/// The version of the configuration's format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// Of containerd 1, which containerd 2 translates.
+    Two,
+    Three,
 }
 
 #[derive(Debug)]
@@ -69,6 +82,30 @@ impl Builder {
     /// Adds tables to the configuration, which has none of them yet.
     pub fn settings(mut self, toml: &str) -> Self {
         self.settings.push_str(toml);
+        self
+    }
+
+    /// Writes `text` in place of the one line of the configuration that sets `key`.
+    pub fn line(mut self, key: &str, text: &str) -> Self {
+        self.lines.push((key.into(), text.into()));
+        self
+    }
+
+    /// Writes the configuration in the format of containerd 1.
+    pub fn format_2(mut self) -> Self {
+        self.format = Format::Two;
+        self
+    }
+
+    /// Runs the containerd of Debian 13, which never asks a verifier.
+    pub fn series_1(mut self) -> Self {
+        self.is_series_1 = true;
+        self.format_2()
+    }
+
+    /// Starts it although its configuration keeps it from serving CRI.
+    pub fn without_cri(mut self) -> Self {
+        self.serves_cri = false;
         self
     }
 
@@ -155,36 +192,46 @@ impl Builder {
         for registry in &self.registries {
             write_host(&path.join("certs.d"), registry)?;
         }
-        fs::write(path.join("config.toml"), configuration(path) + &self.settings)?;
+        let mut text = configuration(path, self.format);
+        for (key, line) in &self.lines {
+            text = with_line(&text, key, line)?;
+        }
+        fs::write(path.join("config.toml"), text + &self.settings)?;
 
-        let mut command = Command::new(self.peers.containerd());
-        command
-            .arg("--config")
-            .arg(path.join("config.toml"))
-            .arg("--log-level")
-            .arg("debug");
-        command
-            .env("PATH", self.peers.path_variable())
-            .envs(self.environment)
-            .current_dir(path);
-        let service = Service::spawn("containerd", command, &path.join("containerd.log"))?;
+        let program = match self.is_series_1 {
+            true => self.peers.containerd1()?.0,
+            false => self.peers.containerd(),
+        };
+        let service = spawn(&program, &self.peers, &self.environment, path)?;
         let endpoint = Endpoint::from_shared(format!("unix://{}", path.join("containerd.sock").display()))?;
         let images = ImageServiceClient::new(endpoint.connect_lazy());
         let mut containerd = Containerd {
             service,
             images,
+            program,
+            serves_cri: self.serves_cri,
+            environment: self.environment,
             peers: self.peers,
             containers: Mutex::default(),
             directory,
         };
-        let probe = containerd.images.clone();
-        let answers = || {
-            let mut probe = probe.clone();
-            async move { probe.list_images(ListImagesRequest {}).await.is_ok() }
-        };
-        containerd.service.wait_until(answers).await?;
+        containerd.answers().await?;
         Ok(containerd)
     }
+}
+
+fn spawn(program: &Path, peers: &Peers, environment: &[(String, String)], directory: &Path) -> Result<Service> {
+    let mut command = Command::new(program);
+    command
+        .arg("--config")
+        .arg(directory.join("config.toml"))
+        .arg("--log-level")
+        .arg("debug");
+    command
+        .env("PATH", peers.path_variable())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .current_dir(directory);
+    Service::spawn("containerd", command, &directory.join("containerd.log"))
 }
 
 /// A running containerd. Dropping it kills it, its shims and its verifiers, and removes what it mounted and wrote.
@@ -192,6 +239,9 @@ impl Builder {
 pub struct Containerd {
     service: Service,
     images: ImageServiceClient<Channel>,
+    program: PathBuf,
+    serves_cri: bool,
+    environment: Vec<(String, String)>,
     peers: Peers,
     containers: Mutex<Vec<String>>,
     directory: tempfile::TempDir,
@@ -206,8 +256,42 @@ impl Containerd {
             environment: vec![],
             registries: vec![],
             settings: String::new(),
+            lines: vec![],
+            format: Format::Three,
+            is_series_1: false,
+            serves_cri: true,
             host_tree: None,
         }
+    }
+
+    async fn answers(&mut self) -> Result<()> {
+        let (probe, socket, serves_cri) = (self.images.clone(), self.socket(), self.serves_cri);
+        let answers = || {
+            let (mut probe, socket) = (probe.clone(), socket.clone());
+            async move {
+                match serves_cri {
+                    true => probe.list_images(ListImagesRequest {}).await.is_ok(),
+                    false => UnixStream::connect(socket).await.is_ok(),
+                }
+            }
+        };
+        self.service.wait_until(answers).await
+    }
+
+    /// Ends it and starts it again, with the configuration that is there now.
+    ///
+    /// # Errors
+    ///
+    /// It does not end, or does not come up.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.service.terminate().await?;
+        self.service = spawn(&self.program, &self.peers, &self.environment, self.directory.path())?;
+        self.answers().await
+    }
+
+    /// Its program.
+    pub fn program(&self) -> &Path {
+        &self.program
     }
 
     /// The socket that serves CRI and containerd's own API.
@@ -442,10 +526,14 @@ fn write_host(certs: &Path, registry: &RegistryHost) -> Result<()> {
 
 /// NRI is off because its socket's path is one for the whole machine; a container without CAP_SYS_RESOURCE must not
 /// lower its score.
-fn configuration(directory: &Path) -> String {
+fn configuration(directory: &Path, format: Format) -> String {
     let directory = directory.display();
+    let (version, images, runtime) = match format {
+        Format::Two => (2, "io.containerd.grpc.v1.cri", "io.containerd.grpc.v1.cri"),
+        Format::Three => (3, "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"),
+    };
     format!(
-        r#"version = 3
+        r#"version = {version}
 root = "{directory}/root"
 state = "{directory}/state"
 disabled_plugins = ["io.containerd.nri.v1.nri"]
@@ -461,16 +549,24 @@ bin_dir = "{directory}/verifiers"
 max_verifiers = 10
 per_verifier_timeout = "10s"
 
-[plugins."io.containerd.cri.v1.images".registry]
+[plugins."{images}".registry]
 config_path = "{directory}/certs.d"
 
-[plugins."io.containerd.cri.v1.runtime"]
+[plugins."{runtime}"]
 restrict_oom_score_adj = true
 
 [plugins."io.containerd.internal.v1.opt"]
 path = "{directory}/opt"
 "#
     )
+}
+
+/// A configuration with another text in place of the line that sets `key`.
+fn with_line(text: &str, key: &str, line: &str) -> Result<String> {
+    let sets = |one: &&str| one.split_once('=').is_some_and(|(name, _)| name.trim() == key);
+    ensure!(text.lines().filter(sets).count() == 1, "not one line sets {key}");
+    let lines = text.lines().map(|one| if sets(&one) { line } else { one });
+    Ok(lines.map(|one| format!("{one}\n")).collect())
 }
 
 /// Unmounts what containerd and its shims mounted, the deepest first, so that the folder can be removed.
