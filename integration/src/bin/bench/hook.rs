@@ -1,5 +1,6 @@
 //! The cached verdict through the hook.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,13 +15,16 @@ const EXECS: usize = runs(2_000);
 /// One run of notation for this many of the hook's: it takes longer by an order of magnitude.
 const EXECS_PER_NOTATION: usize = 40;
 
-/// The cached verdict from exec to exit, the empty program and notation, alternately.
+/// A program that everybody knows, as a measure of the machine: linked dynamically, and does nothing.
+const KNOWN: &str = "/bin/true";
+
+/// The cached verdict from exec to exit, the empty program, a known one and notation, alternately.
 pub(crate) async fn through_the_hook(lab: &Lab, programs: &Programs, table: &mut Table) -> Result<()> {
     say(&format!(
         "Asking through the hook {EXECS} times, between runs of an empty program and of notation"
     ));
     let requests_since = |mark| lab.registry.log().requests_since(mark).len();
-    let (mut hook, mut empty, mut notation) = (vec![], vec![], vec![]);
+    let (mut hook, mut empty, mut known, mut notation) = (vec![], vec![], vec![], vec![]);
     let (mut requests, mut of_notation) = (0, 0);
     tokio::task::block_in_place(|| -> Result<()> {
         // The first verdict is not from the cache; the others warm the machine's caches.
@@ -35,6 +39,9 @@ pub(crate) async fn through_the_hook(lab: &Lab, programs: &Programs, table: &mut
                 notation.push(lab.exec_notation(&lab.image)?);
                 of_notation += requests_since(mark);
             }
+            if number.is_multiple_of(10) {
+                known.push(lab.exec(Path::new(KNOWN), &lab.image)?);
+            }
             // Whoever comes after notation finds colder caches: they take turns.
             if (number / EXECS_PER_NOTATION).is_multiple_of(2) {
                 empty.push(lab.exec(&programs.empty, &lab.image)?);
@@ -48,11 +55,7 @@ pub(crate) async fn through_the_hook(lab: &Lab, programs: &Programs, table: &mut
         Ok(())
     })?;
     let of_notation = of_notation / notation.len().max(1);
-    let (hook, empty, notation): (Samples, Samples, Samples) = (
-        hook.into_iter().collect(),
-        empty.into_iter().collect(),
-        notation.into_iter().collect(),
-    );
+    let [hook, empty, known, notation] = [hook, empty, known, notation].map(Samples::from_iter);
     let cached = hook.median();
     table.add(
         "cached verdict, exec of the hook to exit",
@@ -71,7 +74,12 @@ pub(crate) async fn through_the_hook(lab: &Lab, programs: &Programs, table: &mut
             &format!("  p{percent} against an empty static program"),
             format!("{times:.2} x"),
             Some(Goal::at_most(times, most, " x")),
-            format!("hook {}, empty program {}", shown(ours), shown(least)),
+            format!(
+                "hook {}, empty program {}, {KNOWN} {}",
+                shown(ours),
+                shown(least),
+                shown(known.percentile(percent))
+            ),
         );
     }
     table.add(
