@@ -23,7 +23,8 @@ use crate::process::{Finished, Service, output};
 /// It was not built; the error says how to.
 pub fn program(name: &str) -> Result<PathBuf> {
     if let Some(directory) = env::var_os("ASSAY_BIN_DIR") {
-        let path = PathBuf::from(directory).join(name);
+        // containerd runs in another folder.
+        let path = std::path::absolute(directory)?.join(name);
         return path
             .is_file()
             .then_some(path)
@@ -178,13 +179,17 @@ impl Builder {
     }
 }
 
-/// Resident memory in bytes, proc(5).
+/// Memory in bytes, and threads, proc(5).
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Now.
+    /// Resident now.
     pub resident: u64,
-    /// The most since it started.
+    /// Resident now and its own: no file is behind it.
+    pub anonymous: u64,
+    /// The most that was resident since it started.
     pub peak: u64,
+    /// Threads.
+    pub threads: u64,
 }
 
 /// A daemon with folders and sockets of its own. Dropping it kills it and removes them.
@@ -278,19 +283,33 @@ impl Assayd {
     pub fn memory(&self) -> Result<Memory> {
         let id = self.id().context("assayd is not running")?;
         let status = fs::read_to_string(format!("/proc/{id}/status")).context("assayd has ended")?;
-        let bytes = |field: &str| -> Result<u64> {
+        let field = |name: &str| {
             let line = status
                 .lines()
-                .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-            let kibibytes = line
-                .and_then(|line| line.trim().strip_suffix(" kB"))
-                .context("no such field")?;
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.map(str::trim).with_context(|| format!("it has no {name}"))
+        };
+        let bytes = |name: &str| -> Result<u64> {
+            let kibibytes = field(name)?.strip_suffix(" kB").context("no size")?;
             Ok(kibibytes.parse::<u64>()? * 1024)
         };
         Ok(Memory {
             resident: bytes("VmRSS")?,
+            anonymous: bytes("RssAnon")?,
             peak: bytes("VmHWM")?,
+            threads: field("Threads")?.parse()?,
         })
+    }
+
+    /// How many descriptors it has open.
+    ///
+    /// # Errors
+    ///
+    /// It is not running.
+    pub fn descriptors(&self) -> Result<usize> {
+        let id = self.id().context("assayd is not running")?;
+        let folder = fs::read_dir(format!("/proc/{id}/fd")).context("assayd has ended")?;
+        Ok(folder.count())
     }
 
     /// All that it has written to its standard output and error since it was first started.
