@@ -90,6 +90,14 @@ fn asked(case: &Path, artifact: String) -> Vec<String> {
 }
 
 #[test]
+fn every_key_of_the_policy_is_explained_without_a_daemon() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy-reference.md")).unwrap();
+    let output = assayctl(&["policy", "reference"]);
+    assert_eq!(output.status.code(), ADMITTED);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), page);
+}
+
+#[test]
 fn every_case_of_the_conformance_suite_ends_as_it_expects_by_file_and_by_digest() {
     let (mut count, mut wrong) = (0, Vec::new());
     for entry in fs::read_dir(bundles()).unwrap() {

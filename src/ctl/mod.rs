@@ -101,7 +101,7 @@ enum Command {
     /// Import, show and check trusted roots of sigstore
     #[command(subcommand)]
     Trust(Trust),
-    /// Check a policy document, or show the one in force
+    /// Check a policy document, explain its keys, or show the one in force
     #[command(subcommand)]
     Policy(Policy),
     /// Make and maintain the policy repository of a fleet
@@ -189,6 +189,8 @@ enum Policy {
         #[arg(long, value_name = "FILE")]
         decisions: PathBuf,
     },
+    /// Print every key that a policy may have: its values, what holds without it, and what it means
+    Reference,
     /// Print the policy document in force
     Show,
 }
@@ -279,6 +281,7 @@ async fn execute(cli: &Cli) -> Result<u8, Failure> {
         Command::VerifyBundle(asked) => bundle::conformance(output, asked),
         Command::Trust(command) => trust::run(output, command),
         Command::Policy(Policy::Check { file, strict }) => Ok(policy::check(output, file, *strict)),
+        Command::Policy(Policy::Reference) => Ok(policy::reference()),
         Command::Policy(Policy::Test { file, decisions }) => decisions::test(output, file, decisions, Timestamp::now()),
         Command::Publish(command) => publish::run(output, command).await,
         Command::Policy(Policy::Show) => {

@@ -1,4 +1,4 @@
-//! `assayctl policy check`.
+//! `assayctl policy check` and `assayctl policy reference`.
 
 use std::path::Path;
 
@@ -50,6 +50,12 @@ pub(super) fn check(output: Output, file: &Path, strict: bool) -> u8 {
         }
     }
     if good { DONE } else { DENIED }
+}
+
+/// Prints the page of the manual that has every key, as this version reads them.
+pub(super) fn reference() -> u8 {
+    print!("{}", assay_verify::policy::reference::reference());
+    DONE
 }
 
 fn plural(count: usize, noun: &str) -> String {

@@ -5,6 +5,7 @@
 
 mod diagnostic;
 mod json;
+mod keys;
 mod report;
 mod toml;
 mod tree;
@@ -12,6 +13,7 @@ mod tree;
 pub use diagnostic::{Diagnostic, Place, Severity};
 
 pub(crate) use json::{Part, fold_key, parse_json};
+pub(crate) use keys::{Absent, Key, Kind, Known, Section};
 pub(crate) use report::{Report, quoted};
 pub(crate) use toml::parse_toml;
 pub(crate) use tree::{Entry, Node, Table, Value};

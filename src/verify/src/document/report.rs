@@ -1,6 +1,7 @@
 //! Collects the problems of one document, and reads values of a given kind from its tree.
 
 use super::diagnostic::{Diagnostic, Place, Severity};
+use super::keys::{Known, Section};
 use super::tree::{Entry, Node, Table, Value};
 use crate::Timestamp;
 use crate::limits::MAX_DIAGNOSTICS;
@@ -137,6 +138,12 @@ impl<'a> Report<'a> {
         };
         self.error_with_help(node.at, problem, "denials show it: write a few words");
         None
+    }
+
+    /// A table of a section. Keys that the section does not have are errors.
+    pub(crate) fn known<'n>(&mut self, table: &'n Table, section: &'static Section) -> Known<'n> {
+        self.refuse_unknown(table, &section.names());
+        Known::new(table, section)
     }
 
     /// The keys of a table that are none of `known` are errors.

@@ -8,10 +8,11 @@ use std::time::Duration;
 use super::cosign::read::read_one;
 use super::document::AuthorityName;
 use super::duration::read_duration;
+use super::reference;
 use crate::attestation::{
     AttestationRequirement, Condition, Expression, FieldPath, Format, PredicateType, Scalar, Severity,
 };
-use crate::document::{Entry, Node, Report, Table, Value, quoted};
+use crate::document::{Entry, Known, Node, Report, Value, quoted};
 use crate::limits::{MAX_ATTESTATION_AGE, MAX_ATTESTATION_REQUIREMENTS, MAX_ATTRIBUTES};
 use crate::sigstore::identity::TextMatcher;
 
@@ -58,24 +59,7 @@ fn read_requirement(
     named: impl Fn(&AuthorityName) -> Named,
 ) -> Option<AttestationRequirement> {
     let table = report.table(&format!("each of {KEY}"), node)?;
-    report.refuse_unknown(
-        table,
-        &[
-            "type",
-            "authority",
-            "max_age",
-            "builder",
-            "builder_regex",
-            "source_repository",
-            "source_repository_regex",
-            "source_ref",
-            "source_ref_regex",
-            "max_severity",
-            "format",
-            "equals",
-            "cel",
-        ],
-    );
+    let table = report.known(table, &reference::ATTESTATION);
     let predicate_type = read_type(report, node.at, table);
     let authority = read_authority(report, node.at, table, named);
     let max_age = read_max_age(report, table);
@@ -118,7 +102,7 @@ fn read_requirement(
 /// The problem is in the report.
 struct Reported;
 
-fn read_type(report: &mut Report<'_>, at: usize, table: &Table) -> Option<PredicateType> {
+fn read_type(report: &mut Report<'_>, at: usize, table: Known<'_>) -> Option<PredicateType> {
     let names = || PredicateType::short_names().collect::<Vec<_>>().join(", ");
     let Some(node) = table.get("type") else {
         let help = format!("add type = \"…\": a URI, or one of {}", names());
@@ -138,7 +122,7 @@ fn read_type(report: &mut Report<'_>, at: usize, table: &Table) -> Option<Predic
 fn read_authority(
     report: &mut Report<'_>,
     at: usize,
-    table: &Table,
+    table: Known<'_>,
     named: impl Fn(&AuthorityName) -> Named,
 ) -> Option<AuthorityName> {
     let Some(node) = table.get("authority") else {
@@ -171,7 +155,7 @@ fn read_authority(
     None
 }
 
-fn read_max_age(report: &mut Report<'_>, table: &Table) -> Option<Option<Duration>> {
+fn read_max_age(report: &mut Report<'_>, table: Known<'_>) -> Option<Option<Duration>> {
     let Some(node) = table.get("max_age") else {
         return Some(None);
     };
@@ -179,7 +163,7 @@ fn read_max_age(report: &mut Report<'_>, table: &Table) -> Option<Option<Duratio
     read_duration(report, "max_age", node, range, "\"24h\"").map(Some)
 }
 
-fn read_text_condition(report: &mut Report<'_>, table: &Table, key: &str) -> Result<Option<TextMatcher>, Reported> {
+fn read_text_condition(report: &mut Report<'_>, table: Known<'_>, key: &str) -> Result<Option<TextMatcher>, Reported> {
     let pattern = format!("{key}_regex");
     let entry = match (table.entry(key), table.entry(&pattern)) {
         (None, None) => return Ok(None),
@@ -193,7 +177,7 @@ fn read_text_condition(report: &mut Report<'_>, table: &Table, key: &str) -> Res
     read_one(report, entry).map(Some).ok_or(Reported)
 }
 
-fn read_max_severity(report: &mut Report<'_>, table: &Table) -> Result<Option<Condition>, Reported> {
+fn read_max_severity(report: &mut Report<'_>, table: Known<'_>) -> Result<Option<Condition>, Reported> {
     choice(
         report,
         table,
@@ -203,14 +187,14 @@ fn read_max_severity(report: &mut Report<'_>, table: &Table) -> Result<Option<Co
     .map(|severity| severity.map(Condition::MaxSeverity))
 }
 
-fn read_format(report: &mut Report<'_>, table: &Table) -> Result<Option<Condition>, Reported> {
+fn read_format(report: &mut Report<'_>, table: Known<'_>) -> Result<Option<Condition>, Reported> {
     choice(report, table, "format", &Format::ALL.map(|one| (one.as_str(), one)))
         .map(|format| format.map(Condition::Format))
 }
 
 fn choice<T: Copy>(
     report: &mut Report<'_>,
-    table: &Table,
+    table: Known<'_>,
     key: &str,
     choices: &[(&str, T)],
 ) -> Result<Option<T>, Reported> {
@@ -230,7 +214,7 @@ fn choice<T: Copy>(
     found.map(Some).ok_or(Reported)
 }
 
-fn read_expression(report: &mut Report<'_>, table: &Table) -> Result<Option<Condition>, Reported> {
+fn read_expression(report: &mut Report<'_>, table: Known<'_>) -> Result<Option<Condition>, Reported> {
     let Some(node) = table.get("cel") else {
         return Ok(None);
     };
@@ -245,7 +229,7 @@ fn read_expression(report: &mut Report<'_>, table: &Table) -> Result<Option<Cond
     }
 }
 
-fn read_equals(report: &mut Report<'_>, table: &Table) -> Result<Vec<Condition>, Reported> {
+fn read_equals(report: &mut Report<'_>, table: Known<'_>) -> Result<Vec<Condition>, Reported> {
     let Some(node) = table.get("equals") else {
         return Ok(Vec::new());
     };
@@ -293,7 +277,7 @@ fn read_equality(report: &mut Report<'_>, entry: &Entry) -> Option<Condition> {
 }
 
 /// Conditions that predicates of this type have no field for: they could never hold.
-fn refuse_foreign_conditions(report: &mut Report<'_>, table: &Table, predicate_type: &PredicateType) -> Option<()> {
+fn refuse_foreign_conditions(report: &mut Report<'_>, table: Known<'_>, predicate_type: &PredicateType) -> Option<()> {
     let mut sound = true;
     let mut refuse = |keys: &[&str], types: &str| {
         for entry in keys.iter().filter_map(|key| table.entry(key)) {

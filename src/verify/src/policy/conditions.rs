@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::duration::read_duration;
 use crate::Timestamp;
-use crate::document::{Report, Table, quoted};
+use crate::document::{Known, Report, quoted};
 use crate::limits::{MAX_ANNOTATION_LENGTH, MAX_ATTRIBUTES, MAX_REVOCATION_GRACE};
 
 /// Conditions of one rule. The default asks nothing and grants nothing.
@@ -41,7 +41,7 @@ pub(super) const KEYS: [&str; 4] = [
 ];
 
 /// Reads the conditions of a rule that requires evidence.
-pub(super) fn read_conditions(report: &mut Report<'_>, table: &Table) -> Option<Conditions> {
+pub(super) fn read_conditions(report: &mut Report<'_>, table: Known<'_>) -> Option<Conditions> {
     let revocation_grace = read_grace(report, table);
     let minimum_signing_time = read_minimum_signing_time(report, table);
     let annotations = read_annotations(report, table);
@@ -53,7 +53,7 @@ pub(super) fn read_conditions(report: &mut Report<'_>, table: &Table) -> Option<
 }
 
 /// `on_inconclusive` says whether anything is stretched, `revocation_grace` by how much: neither means anything alone.
-fn read_grace(report: &mut Report<'_>, table: &Table) -> Option<Duration> {
+fn read_grace(report: &mut Report<'_>, table: Known<'_>) -> Option<Duration> {
     const WRITE: &str = "write: on_inconclusive = \"admit_if_seen\" and revocation_grace = \"24h\"";
     let admit_if_seen = match table.get("on_inconclusive") {
         None => false,
@@ -92,14 +92,14 @@ fn read_grace(report: &mut Report<'_>, table: &Table) -> Option<Duration> {
     }
 }
 
-fn read_minimum_signing_time(report: &mut Report<'_>, table: &Table) -> Option<Option<Timestamp>> {
+fn read_minimum_signing_time(report: &mut Report<'_>, table: Known<'_>) -> Option<Option<Timestamp>> {
     let Some(node) = table.get("minimum_signing_time") else {
         return Some(None);
     };
     report.time("minimum_signing_time", node).map(Some)
 }
 
-pub(super) fn read_annotations(report: &mut Report<'_>, table: &Table) -> Option<BTreeMap<Box<str>, Box<str>>> {
+pub(super) fn read_annotations(report: &mut Report<'_>, table: Known<'_>) -> Option<BTreeMap<Box<str>, Box<str>>> {
     let Some(node) = table.get("annotations") else {
         return Some(BTreeMap::new());
     };

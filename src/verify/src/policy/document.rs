@@ -17,9 +17,10 @@ use super::cosign::read::read_cosign;
 use super::duration::read_duration;
 use super::pattern::Pattern;
 use super::reachability::{Unreachable, unreachable};
+use super::reference;
 use crate::attestation::AttestationRequirement;
 use crate::digest::Digest;
-use crate::document::{Diagnostic, Entry, Node, Place, Report, Table, Value, parse_toml, quoted};
+use crate::document::{Diagnostic, Entry, Known, Node, Place, Report, Table, Value, parse_toml, quoted};
 use crate::limits::{
     MAX_LIST_LENGTH, MAX_PATTERN_COMPARISONS, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE, MAX_POLL_INTERVAL, MAX_RULES,
     MIN_POLL_INTERVAL,
@@ -332,7 +333,7 @@ impl FromStr for AuthorityName {
 }
 
 fn read_policy(report: &mut Report<'_>, table: &Table) -> Option<Policy> {
-    report.refuse_unknown(table, &["version", "unmatched", "poll_interval", "authority", "rule"]);
+    let table = report.known(table, &reference::DOCUMENT);
     match table.get("version") {
         None => report.error_with_help(0, "version is missing", format!("begin with: version = {VERSION}")),
         Some(node) => match report.integer("version", node) {
@@ -368,7 +369,7 @@ fn read_policy(report: &mut Report<'_>, table: &Table) -> Option<Policy> {
     })
 }
 
-fn read_unmatched(report: &mut Report<'_>, table: &Table) -> Option<Unmatched> {
+fn read_unmatched(report: &mut Report<'_>, table: Known<'_>) -> Option<Unmatched> {
     const HELP: &str = "unmatched says what happens to images that no rule is for: \"deny\", \"audit\" or \"admit\"";
     let Some(node) = table.get("unmatched") else {
         report.error_with_help(0, "unmatched is missing", HELP);
@@ -408,7 +409,7 @@ impl ReadAuthority {
 }
 
 /// The authorities by name, invalid ones too: a rule that names one of those is not wrong itself.
-fn read_authorities(report: &mut Report<'_>, table: &Table) -> BTreeMap<AuthorityName, ReadAuthority> {
+fn read_authorities(report: &mut Report<'_>, table: Known<'_>) -> BTreeMap<AuthorityName, ReadAuthority> {
     let mut authorities = BTreeMap::new();
     let Some(node) = table.get("authority") else {
         return authorities;
@@ -478,7 +479,7 @@ fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) 
         "override",
         "verify_timestamp",
     ];
-    report.refuse_unknown(table, &[&["type", "config", "follow_symlinks"], &inline[..]].concat());
+    let table = report.known(table, &reference::NOTATION);
     let follow_symlinks = match table.get("follow_symlinks") {
         None => false,
         Some(node) => report.boolean("follow_symlinks", node)?,
@@ -515,7 +516,7 @@ fn read_authority(report: &mut Report<'_>, name: &AuthorityName, entry: &Entry) 
     })
 }
 
-fn read_statement(report: &mut Report<'_>, name: &AuthorityName, at: usize, table: &Table) -> Option<Statement> {
+fn read_statement(report: &mut Report<'_>, name: &AuthorityName, at: usize, table: Known<'_>) -> Option<Statement> {
     let nodes = TrustNodes {
         at,
         level: table.get("level"),
@@ -544,7 +545,7 @@ fn read_statement(report: &mut Report<'_>, name: &AuthorityName, at: usize, tabl
 
 type Authorities = BTreeMap<AuthorityName, ReadAuthority>;
 
-fn read_rules(report: &mut Report<'_>, table: &Table, authorities: &Authorities) -> Vec<(usize, Option<Rule>)> {
+fn read_rules(report: &mut Report<'_>, table: Known<'_>, authorities: &Authorities) -> Vec<(usize, Option<Rule>)> {
     let Some(node) = table.get("rule") else {
         return Vec::new();
     };
@@ -572,22 +573,7 @@ fn read_rule(
     names: &mut BTreeMap<String, usize>,
 ) -> Option<Rule> {
     let table = report.table("a rule", node)?;
-    let known = [
-        "name",
-        "images",
-        "digests",
-        "deny",
-        "require",
-        attestations::KEY,
-        "admit_digests",
-        "mode",
-        "accept_unverified",
-        "accept_platform_signatures",
-        // Refused below, with a reason of their own.
-        "namespaces",
-        "tags",
-    ];
-    report.refuse_unknown(table, &[&known[..], &conditions::KEYS].concat());
+    let table = report.known(table, &reference::RULE);
     refuse_later_keys(report, table);
     let name = read_rule_name(report, node.at, table, names);
     let shown = name
@@ -631,7 +617,7 @@ fn read_rule(
 }
 
 /// Keys that have a meaning which this version cannot give them. Ignoring them would change the rule.
-fn refuse_later_keys(report: &mut Report<'_>, table: &Table) {
+fn refuse_later_keys(report: &mut Report<'_>, table: Known<'_>) {
     let later = [
         (
             "namespaces",
@@ -654,7 +640,7 @@ fn refuse_later_keys(report: &mut Report<'_>, table: &Table) {
 fn read_rule_name(
     report: &mut Report<'_>,
     at: usize,
-    table: &Table,
+    table: Known<'_>,
     names: &mut BTreeMap<String, usize>,
 ) -> Option<String> {
     let Some(node) = table.get("name") else {
@@ -674,7 +660,7 @@ fn read_effect(
     report: &mut Report<'_>,
     at: usize,
     shown: &str,
-    table: &Table,
+    table: Known<'_>,
     authorities: &Authorities,
 ) -> Option<Effect> {
     const HELP: &str = "write one of: deny = \"reason\", require = { all = [\"…\"] }, require_attestations = [{ … }], \
@@ -762,7 +748,7 @@ fn read_requirement(report: &mut Report<'_>, node: &Node, authorities: &Authorit
         );
         return None;
     };
-    report.refuse_unknown(table, &["all", "any", "at_least", "of"]);
+    let table = report.known(table, &reference::REQUIRE);
     let keys: Vec<&str> = ["all", "any", "at_least", "of"]
         .into_iter()
         .filter(|key| table.get(key).is_some())
@@ -849,13 +835,13 @@ fn read_authority_names(
     (names.len() == count).then_some(names)
 }
 
-pub(super) fn read_patterns(report: &mut Report<'_>, key: &str, table: &Table) -> Option<Option<Vec<Pattern>>> {
+pub(super) fn read_patterns(report: &mut Report<'_>, key: &str, table: Known<'_>) -> Option<Option<Vec<Pattern>>> {
     read_optional_list(report, key, table, |text| {
         text.parse::<Pattern>().map_err(|error| error.to_string())
     })
 }
 
-pub(super) fn read_digests(report: &mut Report<'_>, key: &str, table: &Table) -> Option<Option<Vec<Digest>>> {
+pub(super) fn read_digests(report: &mut Report<'_>, key: &str, table: Known<'_>) -> Option<Option<Vec<Digest>>> {
     read_optional_list(report, key, table, |text| {
         text.parse::<Digest>().map_err(|error| error.to_string())
     })
@@ -865,7 +851,7 @@ pub(super) fn read_digests(report: &mut Report<'_>, key: &str, table: &Table) ->
 pub(super) fn read_optional_list<T: PartialEq + Clone + Ord>(
     report: &mut Report<'_>,
     key: &str,
-    table: &Table,
+    table: Known<'_>,
     parse: impl Fn(&str) -> Result<T, String>,
 ) -> Option<Option<Vec<T>>> {
     let Some(node) = table.get(key) else {
@@ -904,7 +890,7 @@ pub(super) fn read_optional_list<T: PartialEq + Clone + Ord>(
 fn read_choice<T: Copy + Default>(
     report: &mut Report<'_>,
     key: &str,
-    table: &Table,
+    table: Known<'_>,
     choices: &[(&str, T)],
 ) -> Option<T> {
     let Some(node) = table.get(key) else {
@@ -923,7 +909,7 @@ fn read_choice<T: Copy + Default>(
 /// What is valid and probably not meant.
 fn warn(
     report: &mut Report<'_>,
-    table: &Table,
+    table: Known<'_>,
     unmatched: Unmatched,
     rules: &[Rule],
     places: &[usize],

@@ -9,9 +9,10 @@ use std::fmt;
 
 use super::document::{read_digests, read_patterns};
 use super::pattern::Pattern;
+use super::reference;
 use crate::Timestamp;
 use crate::digest::Digest;
-use crate::document::{Diagnostic, Node, Report, Table, Value, parse_toml, quoted};
+use crate::document::{Diagnostic, Known, Node, Report, Table, Value, parse_toml, quoted};
 use crate::limits::{MAX_EXCEPTION_LIFETIME, MAX_EXCEPTIONS, MAX_POLICY_NAME_LENGTH, MAX_POLICY_SIZE};
 use crate::reference::Repository;
 use crate::untrusted::Untrusted;
@@ -160,7 +161,7 @@ impl fmt::Display for Exception {
 }
 
 fn read_document(report: &mut Report<'_>, table: &Table) -> Option<Exceptions> {
-    report.refuse_unknown(table, &["version", "exception"]);
+    let table = report.known(table, &reference::EXCEPTIONS);
     match table.get("version") {
         None => report.error_with_help(0, "version is missing", format!("begin with: version = {VERSION}")),
         Some(node) => match report.integer("version", node) {
@@ -190,9 +191,8 @@ fn read_document(report: &mut Report<'_>, table: &Table) -> Option<Exceptions> {
 }
 
 fn read_exception(report: &mut Report<'_>, node: &Node) -> Option<Exception> {
-    const KEYS: [&str; 7] = ["images", "digests", "owner", "reason", "incident", "starts", "expires"];
     let table = report.table("an exception", node)?;
-    report.refuse_unknown(table, &KEYS);
+    let table = report.known(table, &reference::EXCEPTION);
     let scope = read_scope(report, node.at, table);
     let mut shown = |key| {
         let node = required(report, node.at, table, key)?;
@@ -229,7 +229,7 @@ fn read_exception(report: &mut Report<'_>, node: &Node) -> Option<Exception> {
     })
 }
 
-fn required<'n>(report: &mut Report<'_>, at: usize, table: &'n Table, key: &str) -> Option<&'n Node> {
+fn required<'n>(report: &mut Report<'_>, at: usize, table: Known<'n>, key: &str) -> Option<&'n Node> {
     let node = table.get(key);
     if node.is_none() {
         let help = "every exception has an owner, a reason, an incident, starts and expires";
@@ -241,7 +241,7 @@ fn required<'n>(report: &mut Report<'_>, at: usize, table: &'n Table, key: &str)
 type Scope = (Option<Vec<Pattern>>, Option<Vec<Digest>>);
 
 /// What it is for: names, digests, or both; not every image there is. An empty list is one that is not there.
-fn read_scope(report: &mut Report<'_>, at: usize, table: &Table) -> Option<Scope> {
+fn read_scope(report: &mut Report<'_>, at: usize, table: Known<'_>) -> Option<Scope> {
     let is_empty = |key| matches!(table.get(key).map(|node| &node.value), Some(Value::List(list)) if list.is_empty());
     let images = match is_empty("images") {
         true => Some(None),

@@ -3,28 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{AnchorsDocument, CosignDocument, FileName, RootName, ShippedRoot, SignersDocument, StatedEvidence};
-use crate::document::{Entry, Node, Report, Table, Value, quoted};
+use crate::document::{Entry, Known, Node, Report, Table, Value, quoted};
 use crate::limits::{MAX_IDENTITIES, MAX_KEYS, MAX_REQUIRED_VOUCHERS};
 use crate::policy::conditions::read_annotations;
 use crate::policy::document::read_optional_list;
+use crate::policy::reference;
 use crate::reference::Repository;
 use crate::sigstore::fulcio::Claim;
 use crate::sigstore::identity::{AnchoredRegex, IdentityMatcher, TextMatcher};
-
-const KEYS: [&str; 12] = [
-    "type",
-    "keys",
-    "identities",
-    "trusted_root",
-    "ca",
-    "intermediates",
-    "transparency_log",
-    "signed_certificate_timestamps",
-    "timestamps",
-    "annotations",
-    "repository",
-    "accept_dsse_v0_0_2",
-];
 
 /// What is appended to a key for a regular expression instead of an exact text.
 const REGEX: &str = "_regex";
@@ -36,7 +22,7 @@ pub(in crate::policy) fn read_cosign(
     at: usize,
     table: &Table,
 ) -> Option<CosignDocument> {
-    report.refuse_unknown(table, &KEYS);
+    let table = report.known(table, &reference::COSIGN);
     let files = read_files(report, table);
     let root = read_root(report, table);
     let stated = read_stated(report, table);
@@ -83,7 +69,7 @@ struct Files {
     intermediates: Option<Vec<FileName>>,
 }
 
-fn read_files(report: &mut Report<'_>, table: &Table) -> Option<Files> {
+fn read_files(report: &mut Report<'_>, table: Known<'_>) -> Option<Files> {
     let mut read = |key| {
         let files = read_optional_list(report, key, table, |text| {
             FileName::new(text).ok_or_else(|| format!("{key} has {}, which names no file", quoted(text)))
@@ -104,7 +90,7 @@ fn read_files(report: &mut Report<'_>, table: &Table) -> Option<Files> {
 }
 
 /// A name of a shipped root has no slash and does not end like a file; anything else is a file.
-fn read_root(report: &mut Report<'_>, table: &Table) -> Option<Option<RootName>> {
+fn read_root(report: &mut Report<'_>, table: Known<'_>) -> Option<Option<RootName>> {
     let Some(node) = table.get("trusted_root") else {
         return Some(None);
     };
@@ -137,7 +123,7 @@ fn read_root(report: &mut Report<'_>, table: &Table) -> Option<Option<RootName>>
     shipped.map(|root| Some(RootName::Shipped(root)))
 }
 
-fn read_stated(report: &mut Report<'_>, table: &Table) -> Option<StatedEvidence> {
+fn read_stated(report: &mut Report<'_>, table: Known<'_>) -> Option<StatedEvidence> {
     let mut read = |key| {
         let Some(node) = table.get(key) else {
             return Some(None);
@@ -165,7 +151,7 @@ fn read_stated(report: &mut Report<'_>, table: &Table) -> Option<StatedEvidence>
 }
 
 /// Whoever is to vouch is in a trusted root: without one, nobody can.
-fn check_stated(report: &mut Report<'_>, table: &Table, stated: StatedEvidence) -> Option<StatedEvidence> {
+fn check_stated(report: &mut Report<'_>, table: Known<'_>, stated: StatedEvidence) -> Option<StatedEvidence> {
     if table.get("trusted_root").is_some() {
         return Some(stated);
     }
@@ -184,7 +170,7 @@ fn check_stated(report: &mut Report<'_>, table: &Table, stated: StatedEvidence) 
     possible.then_some(stated)
 }
 
-fn read_repository(report: &mut Report<'_>, table: &Table) -> Option<Option<Repository>> {
+fn read_repository(report: &mut Report<'_>, table: Known<'_>) -> Option<Option<Repository>> {
     let Some(node) = table.get("repository") else {
         return Some(None);
     };
@@ -205,7 +191,7 @@ fn read_repository(report: &mut Report<'_>, table: &Table) -> Option<Option<Repo
 fn read_keys(
     report: &mut Report<'_>,
     name: &str,
-    table: &Table,
+    table: Known<'_>,
     files: Option<Files>,
     root: Option<Option<RootName>>,
 ) -> Option<SignersDocument> {
@@ -236,7 +222,7 @@ fn read_keys(
 fn read_keyless(
     report: &mut Report<'_>,
     name: &str,
-    table: &Table,
+    table: Known<'_>,
     entry: &Entry,
     files: Option<Files>,
     root: Option<Option<RootName>>,
@@ -298,7 +284,7 @@ fn read_identity(report: &mut Report<'_>, node: &Node) -> Option<IdentityMatcher
     for entry in &table.entries {
         let key = entry.key.as_str();
         let stem = key.strip_suffix(REGEX).unwrap_or(key);
-        if stem == "issuer" || stem == "subject" {
+        if reference::IDENTITY.has(key) {
             continue;
         }
         let Some(claim) = Claim::from_name(stem) else {
