@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -38,5 +39,7 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     // The collector reads files that end in .prom.
     let unfinished = path.with_extension("new");
     fs::write(&unfinished, text)?;
+    // The collector is another user, and nothing in it is secret: whatever the daemon's umask is, others may read.
+    fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o644))?;
     fs::rename(&unfinished, path)
 }
