@@ -7,32 +7,15 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
-use assay_proto::cri::image_service_client::ImageServiceClient;
-use assay_proto::cri::{
-    AuthConfig, Image, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest, RemoveImageRequest,
-};
+use assay_proto::cri::Image;
 use nix::mount::{MntFlags, umount2};
 use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint};
 
 use crate::assayd::Assayd;
+use crate::cri::Cri;
+pub use crate::cri::PullError;
 use crate::peers::Peers;
 use crate::process::{Service, kill_everything_of, output};
-
-/// What containerd said when it refused a pull: the text that the kubelet puts into the pod's event.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct PullError {
-    /// The error's text.
-    pub message: String,
-}
-
-impl PullError {
-    /// Whether an image verifier refused the pull, as opposed to a failure before or after it.
-    pub fn is_denial(&self) -> bool {
-        self.message.contains("image verifier bindir blocked pull")
-    }
-}
 
 /// How the private containerd is to be set up.
 #[derive(Debug)]
@@ -203,8 +186,7 @@ impl Builder {
             false => self.peers.containerd(),
         };
         let service = spawn(&program, &self.peers, &self.environment, path)?;
-        let endpoint = Endpoint::from_shared(format!("unix://{}", path.join("containerd.sock").display()))?;
-        let images = ImageServiceClient::new(endpoint.connect_lazy());
+        let images = Cri::at(&path.join("containerd.sock"))?;
         let mut containerd = Containerd {
             service,
             images,
@@ -238,7 +220,7 @@ fn spawn(program: &Path, peers: &Peers, environment: &[(String, String)], direct
 #[derive(Debug)]
 pub struct Containerd {
     service: Service,
-    images: ImageServiceClient<Channel>,
+    images: Cri,
     program: PathBuf,
     serves_cri: bool,
     environment: Vec<(String, String)>,
@@ -267,10 +249,10 @@ impl Containerd {
     async fn answers(&mut self) -> Result<()> {
         let (probe, socket, serves_cri) = (self.images.clone(), self.socket(), self.serves_cri);
         let answers = || {
-            let (mut probe, socket) = (probe.clone(), socket.clone());
+            let (probe, socket) = (probe.clone(), socket.clone());
             async move {
                 match serves_cri {
-                    true => probe.list_images(ListImagesRequest {}).await.is_ok(),
+                    true => probe.images().await.is_ok(),
                     false => UnixStream::connect(socket).await.is_ok(),
                 }
             }
@@ -350,20 +332,7 @@ impl Containerd {
     ///
     /// What containerd answered.
     pub async fn pull_cri_with(&self, reference: &str, login: Option<(&str, &str)>) -> Result<(), PullError> {
-        let auth = login.map(|(username, password)| AuthConfig {
-            username: username.into(),
-            password: password.into(),
-        });
-        let request = PullImageRequest {
-            image: spec(reference),
-            auth,
-        };
-        match self.images.clone().pull_image(request).await {
-            Ok(_) => Ok(()),
-            Err(status) => Err(PullError {
-                message: status.message().to_owned(),
-            }),
-        }
+        self.images.pull(reference, login).await
     }
 
     /// Pulls with containerd's own `ctr images pull`, over plain HTTP.
@@ -429,15 +398,7 @@ impl Containerd {
     ///
     /// CRI did not answer.
     pub async fn has(&self, reference: &str) -> Result<bool> {
-        let request = ImageStatusRequest { image: spec(reference) };
-        Ok(self
-            .images
-            .clone()
-            .image_status(request)
-            .await?
-            .into_inner()
-            .image
-            .is_some())
+        self.images.has(reference).await
     }
 
     /// All images that containerd holds.
@@ -446,13 +407,7 @@ impl Containerd {
     ///
     /// CRI did not answer.
     pub async fn images(&self) -> Result<Vec<Image>> {
-        Ok(self
-            .images
-            .clone()
-            .list_images(ListImagesRequest {})
-            .await?
-            .into_inner()
-            .images)
+        self.images.images().await
     }
 
     /// Removes an image and what only it used, so that the next pull fetches its layers again.
@@ -461,10 +416,7 @@ impl Containerd {
     ///
     /// containerd could not remove it.
     pub async fn remove(&self, reference: &str) -> Result<()> {
-        self.images
-            .clone()
-            .remove_image(RemoveImageRequest { image: spec(reference) })
-            .await?;
+        self.images.remove(reference).await?;
         // CRI removes in the background; removing in the foreground once more waits for the garbage collector.
         self.ctr(&["images", "remove", "--sync", reference])
             .await?
@@ -495,12 +447,6 @@ impl Drop for Containerd {
         self.service.kill();
         unmount_everything_below(self.directory.path());
     }
-}
-
-fn spec(reference: &str) -> Option<ImageSpec> {
-    Some(ImageSpec {
-        image: reference.into(),
-    })
 }
 
 /// containerd's documented host configuration (containerd docs/hosts.md): one folder for each registry.

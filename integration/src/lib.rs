@@ -1,7 +1,7 @@
 //! The harness: assayd and everything it works with, as a user would run them.
 //!
 //! - [`Peers`] fetches the real containerd, runc, notation, cosign and docker-registry.
-//! - [`Containerd`] is a private containerd with image verifiers, pulled through over CRI.
+//! - [`Containerd`] is a private containerd with image verifiers, pulled through over CRI; [`Cri`] pulls through any other.
 //! - [`registry`] is a registry in memory that supports the referrers API, keeps an access log and misbehaves on
 //!   demand; [`registry::Distribution`] is the real docker-registry, which knows no referrers API.
 //! - [`Image`] makes small images; [`Notation`] signs and verifies them; [`certificates`] makes keys and chains, [`envelope`]
@@ -54,6 +54,7 @@ pub mod assayd;
 pub mod certificates;
 pub mod containerd;
 pub mod cosign;
+pub mod cri;
 pub mod crl;
 pub mod envelope;
 mod gate;
@@ -81,6 +82,7 @@ use std::sync::OnceLock;
 pub use assayd::{Assayd, program};
 pub use containerd::Containerd;
 pub use cosign::Cosign;
+pub use cri::Cri;
 pub use crl::Crl;
 pub use gate::Gate;
 pub use image::Image;
