@@ -4,7 +4,7 @@
 //! `target/package/root` as they lie on a node, and cargo-deb and cargo-generate-rpm pack that tree by the lists in Cargo.toml.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -25,12 +25,18 @@ const TOOLS: &str = ".lab/tools";
 /// Where the tree is laid out, below the workspace.
 const ROOT: &str = "target/package/root";
 
+/// Where the workspace is copied to for another version.
+const SOURCE: &str = "target/source";
+
 /// Builds the deb and the rpm of assayd, and prints where they are.
 #[derive(Parser)]
 struct Options {
     /// The revision of the packages, for another package of the same version
     #[arg(long, default_value_t = 1)]
     revision: u32,
+    /// Another version of everything: the programs are built from a copy of the workspace that says so
+    #[arg(long, value_name = "VERSION", default_value = env!("CARGO_PKG_VERSION"))]
+    of_version: String,
 }
 
 fn main() -> Result<()> {
@@ -39,17 +45,22 @@ fn main() -> Result<()> {
         !workspace().to_string_lossy().contains(char::is_whitespace),
         "the path of the workspace has spaces, which the packers do not take"
     );
-    cargo(&["build", "--release", "--package", "assayd", "--bins"])?;
-    cargo(&["build-hook"])?;
-    let protoc = Peers::fetch()?.protoc()?;
-    run(cargo_command(&["build", "--release", "--package", "assay-gate"]).env("PROTOC", protoc))?;
-    lay_out(options.revision)?;
-    let revision = options.revision.to_string();
+    let Options { revision, of_version } = &options;
+    let source = if of_version == env!("CARGO_PKG_VERSION") {
+        workspace().to_owned()
+    } else {
+        copy_of_version(of_version)?
+    };
+    cargo(&source, &["build", "--release", "--package", "assayd", "--bins"])?;
+    cargo(&source, &["build-hook"])?;
+    cargo(&source, &["build", "--release", "--package", "assay-gate"])?;
+    lay_out(&options)?;
     let deb = tool("cargo-deb", CARGO_DEB)?;
-    let deb = run(Command::new(deb).args(["--no-build", "--no-strip", "--deb-revision", &revision]))?;
-    let release = format!("release=\"{revision}\"");
+    let full = format!("{of_version}-{revision}");
+    let deb = run(Command::new(deb).args(["--no-build", "--no-strip", "--deb-version", &full]))?;
     let rpm = tool("cargo-generate-rpm", CARGO_GENERATE_RPM)?;
-    run(Command::new(rpm).args(["--set-metadata", &release, "--output", "target/package/"]))?;
+    let metadata = format!("version=\"{of_version}\"\nrelease=\"{revision}\"");
+    run(Command::new(rpm).args(["--set-metadata", &metadata, "--output", "target/package/"]))?;
     // cargo-deb prints the path of what it made.
     let deb = PathBuf::from(String::from_utf8(deb)?.trim());
     let name = deb.file_name().context("cargo-deb named no package")?;
@@ -71,7 +82,7 @@ fn main() -> Result<()> {
 }
 
 /// Lays out the files of the packages as they lie on a node.
-fn lay_out(revision: u32) -> Result<()> {
+fn lay_out(options: &Options) -> Result<()> {
     let root = workspace().join(ROOT);
     if root.exists() {
         fs::remove_dir_all(&root)?;
@@ -132,21 +143,20 @@ fn lay_out(revision: u32) -> Result<()> {
     copy_all("docs", "md", &root.join("usr/share/doc/assayd"))?;
     // Whoever maintains alert rules puts them there.
     copy_all("packaging/alerts", "yml", &root.join("usr/share/assayd/alerts"))?;
-    manual(&root.join("usr/share/man"))?;
+    manual(&root.join("usr/share/man"), &options.of_version)?;
     completions(&root)?;
-    fs::write(
-        workspace().join("target/package/changelog"),
-        debian_changelog(revision)?,
-    )?;
+    fs::write(workspace().join("target/package/changelog"), debian_changelog(options)?)?;
     Ok(())
 }
 
 /// The manual, one page a command, compressed as both kinds of package want it.
-fn manual(folder: &Path) -> Result<()> {
+fn manual(folder: &Path, version: &str) -> Result<()> {
+    // clap keeps it for as long as the program runs.
+    let version: &'static str = version.to_owned().leak();
     fs::create_dir_all(folder.join("man1"))?;
-    clap_mangen::generate_to(Cli::command(), folder.join("man1"))?;
+    clap_mangen::generate_to(Cli::command().version(version), folder.join("man1"))?;
     let mut page = Vec::new();
-    clap_mangen::Man::new(Arguments::command())
+    clap_mangen::Man::new(Arguments::command().version(version))
         .section("8")
         .render(&mut page)?;
     fs::write(folder.join("man8/assayd.8"), page)?;
@@ -179,12 +189,12 @@ fn completions(root: &Path) -> Result<()> {
 }
 
 /// deb-changelog(5): one entry, of the last commit's time, that leads to the changes of the project.
-fn debian_changelog(revision: u32) -> Result<String> {
+fn debian_changelog(options: &Options) -> Result<String> {
+    let Options { revision, of_version } = options;
     let time = run(Command::new("git").args(["log", "-1", "--format=%cD"]))?;
     Ok(format!(
-        "assayd ({}-{revision}) unstable; urgency=medium\n\n  * What changed is in CHANGELOG.md of the project.\n\n \
+        "assayd ({of_version}-{revision}) unstable; urgency=medium\n\n  * What changed is in CHANGELOG.md of the project.\n\n \
          -- assayd maintainers <maintainers@assayd.invalid>  {}",
-        env!("CARGO_PKG_VERSION"),
         String::from_utf8(time)?
     ))
 }
@@ -221,36 +231,82 @@ fn target_of_host() -> Result<PathBuf> {
 fn tool(name: &str, version: &str) -> Result<PathBuf> {
     let tool = workspace().join(TOOLS).join("bin").join(name);
     if !tool.is_file() {
-        cargo(&[
-            "install",
-            "--quiet",
-            "--locked",
-            "--version",
-            version,
-            name,
-            "--root",
-            TOOLS,
-        ])?;
+        cargo(
+            workspace(),
+            &[
+                "install",
+                "--quiet",
+                "--locked",
+                "--version",
+                version,
+                name,
+                "--root",
+                TOOLS,
+            ],
+        )?;
     }
     Ok(tool)
 }
 
-fn cargo(arguments: &[&str]) -> Result<()> {
-    run(&mut cargo_command(arguments)).map(drop)
+/// Copies the workspace, and gives the copy another version: what a program says of itself is built into it.
+fn copy_of_version(version: &str) -> Result<PathBuf> {
+    let copy = workspace().join(SOURCE);
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    let files = run(Command::new("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
+    for file in String::from_utf8(files)?.split_terminator('\0') {
+        // The copy lies in the workspace, whose aliases cargo would put before its own.
+        if file.starts_with(".cargo/") {
+            continue;
+        }
+        let from = workspace().join(file);
+        // What git knows and somebody has removed.
+        let Ok(modified) = from.metadata().and_then(|file| file.modified()) else {
+            continue;
+        };
+        let to = copy.join(file);
+        fs::create_dir_all(to.parent().context("a file has a folder")?)?;
+        fs::copy(&from, &to).with_context(|| format!("{file} cannot be copied"))?;
+        // By their times, cargo knows what it need not build again.
+        File::options().append(true).open(&to)?.set_modified(modified)?;
+    }
+    let manifest = fs::read_to_string(copy.join("Cargo.toml"))?;
+    let said = concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"");
+    ensure!(
+        manifest.matches(said).count() == 1,
+        "Cargo.toml does not say {said} in one place"
+    );
+    fs::write(
+        copy.join("Cargo.toml"),
+        manifest.replace(said, &format!("version = \"{version}\"")),
+    )?;
+    Ok(copy)
 }
 
-fn cargo_command(arguments: &[&str]) -> Command {
+/// Runs cargo in a copy of the workspace, or in the workspace itself. They share what is built.
+fn cargo(folder: &Path, arguments: &[&str]) -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(cargo);
-    command.args(arguments);
-    command
+    run_in(
+        folder,
+        Command::new(cargo)
+            .args(arguments)
+            .env("CARGO_TARGET_DIR", workspace().join("target"))
+            // The build of assay-gate asks it.
+            .env("PROTOC", Peers::fetch()?.protoc()?),
+    )
+    .map(drop)
 }
 
-/// Runs a program and returns what it printed.
+/// Runs a program in the workspace and returns what it printed.
 fn run(command: &mut Command) -> Result<Vec<u8>> {
+    run_in(workspace(), command)
+}
+
+fn run_in(folder: &Path, command: &mut Command) -> Result<Vec<u8>> {
     let shown = format!("{command:?}");
     let output = command
-        .current_dir(workspace())
+        .current_dir(folder)
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("{shown} cannot be run"))?;
