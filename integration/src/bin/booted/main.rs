@@ -1,10 +1,15 @@
 //! `cargo booted`: the packages on whole nodes, with real systemd and journald.
 //!
-//! Each kind of package is installed, asked, reloaded, restarted, replaced and removed while fifty askers go on asking through the
-//! hook, and none may be lost. It takes minutes, and root.
+//! Each kind of package is installed, asked, reloaded, restarted, replaced by another version and removed while fifty askers go on
+//! asking through the hook, and none may be lost. Then a new user follows the manual's five minutes on a node with a real containerd.
+//! It takes minutes, and root.
 
+mod manual;
 mod node;
+mod runtime;
+mod start;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,9 +17,19 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 
 use self::node::Node;
+use self::runtime::World;
+use self::start::Start;
 
 /// Asks through the hook.
 const LOAD: &str = include_str!("load.sh");
+
+/// Provides to rpm what the packages of Debian provide.
+const DISTRIBUTION: &str = include_str!("distribution.sh");
+
+/// Where a node has the packages of this version.
+const OLD: &str = "/packages/old";
+/// And those of the next.
+const NEW: &str = "/packages/new";
 
 /// The packages on booted nodes, with real systemd and journald.
 #[derive(Parser)]
@@ -22,7 +37,10 @@ struct Options {
     /// The suites of Debian to boot
     #[arg(long, value_delimiter = ',', default_value = "bookworm,trixie")]
     suites: Vec<String>,
-    /// Take the packages that target/package has; else they are built, in two revisions
+    /// The kinds of package
+    #[arg(long, value_delimiter = ',', value_enum, default_value = "deb,rpm")]
+    kinds: Vec<Kind>,
+    /// Take the packages that were made the last time; else they are built, in two versions
     #[arg(long)]
     no_build: bool,
 }
@@ -33,55 +51,119 @@ fn main() -> Result<()> {
         nix::unistd::geteuid().is_root(),
         "nodes are booted by root: run this as root"
     );
-    for revision in ["1", "2"].into_iter().filter(|_| !options.no_build) {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
-            .args(["package-node", "--revision", revision])
-            .current_dir(workspace())
-            .status()
-            .context("cargo cannot be run")?;
-        ensure!(built.success(), "cargo package-node --revision {revision} failed");
+    let packages = workspace().join("target/booted");
+    let versions = Versions::known()?;
+    if !options.no_build {
+        if packages.exists() {
+            fs::remove_dir_all(&packages)?;
+        }
+        // The present one last, whose programs then are those that target/release has.
+        for (folder, version) in [("new", &versions.new), ("old", &versions.old)] {
+            build(version, &packages.join(folder))?;
+        }
     }
-    let packages = workspace().join("target/package");
+    let runtime = tokio::runtime::Runtime::new()?;
+    // Clients that are made outside of it belong to it as well.
+    let _entered = runtime.enter();
+    let world = runtime.block_on(World::make())?;
+    println!("with {}", world.versions());
+    let mut shown = world.shown();
+    shown.push((packages, "/packages"));
     for suite in &options.suites {
-        for kind in [Kind::Deb, Kind::Rpm] {
+        for kind in &options.kinds {
+            let boot = || -> Result<Node> {
+                let node = Node::boot(suite, &workspace().join(".lab/booted"), &shown)?;
+                if *kind == Kind::Rpm {
+                    node.run(DISTRIBUTION)?;
+                }
+                Ok(node)
+            };
             println!("\n==> {kind:?} on {suite}");
-            let node = Node::boot(suite, &workspace().join(".lab/booted"), &packages)?;
-            life(&node, kind)?;
+            life(&boot()?, *kind, &versions)?;
+            println!("\n==> {kind:?} on {suite}, by the manual");
+            let start = Start {
+                node: &boot()?,
+                kind: *kind,
+                world: &world,
+                versions: &versions,
+                runtime: &runtime,
+            };
+            start.follow()?;
         }
     }
     println!("\nEverything passed.");
     Ok(())
 }
 
+/// The two versions that are installed.
+struct Versions {
+    old: String,
+    new: String,
+}
+
+impl Versions {
+    fn known() -> Result<Self> {
+        let old = env!("CARGO_PKG_VERSION");
+        let (series, patch) = old.rsplit_once('.').context("a version has dots")?;
+        let patch: u32 = patch.parse().context("a version ends in a number")?;
+        Ok(Self {
+            old: old.to_owned(),
+            new: format!("{series}.{}", patch + 1),
+        })
+    }
+}
+
+/// Builds both packages of a version into a folder of their own.
+fn build(version: &str, folder: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let made = workspace().join("target/package");
+    if made.exists() {
+        fs::remove_dir_all(&made)?;
+    }
+    let built = Command::new(cargo)
+        .args(["package-node", "--of-version", version])
+        .current_dir(workspace())
+        .status()
+        .context("cargo cannot be run")?;
+    ensure!(built.success(), "cargo package-node --of-version {version} failed");
+    fs::create_dir_all(folder)?;
+    for entry in fs::read_dir(made)? {
+        let path = entry?.path();
+        if let (Some("deb" | "rpm"), Some(name)) = (path.extension().and_then(|end| end.to_str()), path.file_name()) {
+            fs::copy(&path, folder.join(name))?;
+        }
+    }
+    Ok(())
+}
+
 /// A kind of package, and how it comes and goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
     Deb,
     Rpm,
 }
 
 impl Kind {
-    fn install(self, revision: u32) -> String {
+    /// Installs the package of a folder, whichever version is there.
+    fn install(self, folder: &str) -> String {
         match self {
-            Self::Deb => format!("dpkg --install /packages/assayd_*-{revision}_*.deb"),
-            // What it requires comes from the other kind of package on this node.
-            Self::Rpm => format!("rpm --upgrade --oldpackage --nodeps /packages/assayd-*-{revision}.*.rpm"),
+            Self::Deb => format!("dpkg --install {folder}/assayd_*.deb"),
+            Self::Rpm => format!("rpm --upgrade --oldpackage {folder}/assayd-*.rpm"),
         }
     }
 
     fn remove(self) -> &'static str {
         match self {
-            Self::Deb => "dpkg --remove assayd",
-            Self::Rpm => "rpm --erase --nodeps assayd",
+            Self::Deb => "apt remove --yes assayd",
+            Self::Rpm => "dnf remove --assumeyes assayd",
         }
     }
 }
 
 /// One node's life with the package.
-fn life(node: &Node, kind: Kind) -> Result<()> {
+fn life(node: &Node, kind: Kind, versions: &Versions) -> Result<()> {
     step("installing enforces nothing, and the daemon runs", || {
-        node.run(&kind.install(1))?;
+        node.run(&kind.install(OLD))?;
         if kind == Kind::Rpm {
             node.run("systemctl enable --now assayd.socket assayd.service")?;
         }
@@ -130,8 +212,8 @@ fn life(node: &Node, kind: Kind) -> Result<()> {
             let events = [
                 "systemctl restart assayd.service".to_owned(),
                 "systemctl kill --signal=KILL assayd.service".to_owned(),
-                kind.install(2),
-                kind.install(1),
+                kind.install(NEW),
+                kind.install(OLD),
                 "systemctl restart assayd.service".to_owned(),
             ];
             for event in events {
@@ -149,7 +231,11 @@ fn life(node: &Node, kind: Kind) -> Result<()> {
     )?;
     step("an upgrade keeps what was configured", || {
         node.run("echo '# mine' >> /etc/assayd/policy.toml")?;
-        node.run(&kind.install(2))?;
+        node.run(&kind.install(NEW))?;
+        says(
+            &node.run("assayd --version; assayctl --version")?,
+            &[&format!("assayctl {}", versions.new)],
+        )?;
         says(&node.run("cat /etc/assayd/policy.toml")?, &["# mine"])
     })?;
     step("removing takes the hook out and says what that means", || {

@@ -10,8 +10,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-/// What a node has beside the essentials. rpm is there for the other kind of package.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,procps,rpm";
+/// What a node has beside the essentials. rpm and dnf are there for the other kind of package, runc for containerd.
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,procps,rpm,dnf,runc";
+
+/// The file of a root that names what it was made with.
+const MADE_WITH: &str = "etc/made-with";
 
 /// How long a node may take to boot.
 const BOOT: Duration = Duration::from_secs(120);
@@ -24,16 +27,23 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// Boots a node of a Debian suite, with the folder of packages at /packages.
-    pub(crate) fn boot(suite: &str, lab: &Path, packages: &Path) -> Result<Self> {
+    /// Boots a node of a Debian suite, with files and folders of this machine, to be read alone, where `shown` says.
+    pub(crate) fn boot(suite: &str, lab: &Path, shown: &[(PathBuf, &str)]) -> Result<Self> {
         let root = root(suite, lab)?;
         // systemd-nspawn wants the unified hierarchy, whatever the machine has.
+        // Images are unpacked into a file system of their own: the node's root is an overlay, and one cannot lie on another.
         let script = "umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec systemd-nspawn \
                       --register=no --keep-unit --quiet --console=read-only --volatile=overlay \
-                      --bind-ro=\"$2\":/packages -D \"$1\" -b";
+                      --tmpfs=/var/lib/containerd:mode=0711 \"$@\" -b";
         let container = Command::new("unshare")
             .args(["--mount", "--propagation", "private", "sh", "-c", script, "sh"])
-            .args([&root, packages])
+            .arg("-D")
+            .arg(&root)
+            .args(
+                shown
+                    .iter()
+                    .map(|(from, to)| format!("--bind-ro={}:{to}", from.display())),
+            )
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .process_group(0)
@@ -83,6 +93,19 @@ impl Node {
         self.command(script).spawn().context("nsenter cannot be run")
     }
 
+    /// Writes a file of the node, for its root alone to write.
+    pub(crate) fn write(&self, path: &str, text: &str) -> Result<()> {
+        let target = self.seen_from_outside(path);
+        let folder = target.parent().context("a file has a folder")?;
+        fs::create_dir_all(folder).with_context(|| format!("{} cannot be created", folder.display()))?;
+        fs::write(&target, text).with_context(|| format!("{} cannot be written", target.display()))
+    }
+
+    /// A path of the node as this machine's processes reach it.
+    pub(crate) fn seen_from_outside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.init))
+    }
+
     fn output(&self, script: &str) -> Result<Output> {
         let output = self.command(script).stderr(Stdio::null()).output();
         output.context("nsenter cannot be run")
@@ -129,11 +152,14 @@ impl Drop for Node {
 /// The root file system of a suite, made once.
 fn root(suite: &str, lab: &Path) -> Result<PathBuf> {
     let root = lab.join(suite);
-    if root.join("sbin/init").exists() {
+    if fs::read_to_string(root.join(MADE_WITH)).is_ok_and(|packages| packages == PACKAGES) {
         return Ok(root);
     }
     println!("making a root of {suite}");
     fs::create_dir_all(lab)?;
+    if root.exists() {
+        fs::remove_dir_all(&root)?;
+    }
     let unfinished = lab.join(format!("{suite}.unfinished"));
     if unfinished.exists() {
         fs::remove_dir_all(&unfinished)?;
@@ -145,6 +171,7 @@ fn root(suite: &str, lab: &Path) -> Result<PathBuf> {
         .status()
         .context("mmdebstrap cannot be run: apt install mmdebstrap")?;
     ensure!(status.success(), "mmdebstrap failed: {status}");
+    fs::write(unfinished.join(MADE_WITH), PACKAGES)?;
     fs::rename(&unfinished, &root)?;
     Ok(root)
 }
