@@ -838,6 +838,48 @@ mod tests {
         );
     }
 
+    /// The keys of a table, as the error for a key that it does not have lists them.
+    fn keys(table: &str) -> Vec<String> {
+        let error = parse(&format!("{table}nobody_reads_this = 1\n")).unwrap_err();
+        let (_, listed) = error.split_once("expected ").unwrap_or_default();
+        let keys: Vec<_> = listed.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        assert!(!keys.is_empty(), "{error}");
+        keys
+    }
+
+    #[test]
+    fn the_manual_has_every_key() {
+        let manual = include_str!("../../docs/configuration.md");
+        for (table, header) in [
+            ("", None),
+            ("[[registry]]\n", Some("[[registry]]")),
+            ("[decision_log]\n", Some("`[decision_log]`")),
+            ("[revocation]\n", Some("`[revocation]`")),
+            ("[fleet]\n", Some("`[fleet]`")),
+            ("[floor]\n", Some("`[floor]`")),
+            ("[plugin.x]\n", Some("[plugin.")),
+            ("[credential_provider]\n", None),
+        ] {
+            // From where the manual speaks of the table on.
+            let at = header.map_or(0, |header| manual.find(header).expect(header));
+            for key in keys(table) {
+                let ways = [
+                    format!("`{key}`"),
+                    format!("`{key} = "),
+                    format!("[{key}"),
+                    format!("{{ {key} = "),
+                    format!(", {key} = "),
+                ];
+                let told = ways.iter().any(|way| manual[at..].contains(way))
+                    || manual[at..].lines().any(|line| {
+                        line.strip_prefix(&key)
+                            .is_some_and(|rest| rest.trim_start().starts_with('='))
+                    });
+                assert!(told, "docs/configuration.md does not tell of {key} in {table:?}");
+            }
+        }
+    }
+
     #[test]
     fn the_decision_log_is_bounded_and_can_be_switched_off() {
         let options = parse("state_directory = \"/s\"")

@@ -1,5 +1,6 @@
 # rpm knows nothing of Debian's packages. So that it checks what assayd's package requires, and does not have to be told not to, one of
 # its own packages says what this node has: the libraries' versions and symbols as rpm itself finds them, and systemd's version.
+# rtld(GNU_HASH), that the loader knows this kind of table, glibc's own package says in words: nothing finds it in a file.
 {
     cat <<'END'
 Name: node
@@ -9,6 +10,7 @@ Summary: What this node has from Debian
 License: none
 BuildArch: noarch
 Provides: /bin/sh
+Provides: rtld(GNU_HASH)
 END
     echo "Provides: systemd = $(dpkg-query --show --showformat '${Version}' systemd | sed 's/[^0-9.].*//')"
     echo "Provides: ca-certificates = $(dpkg-query --show --showformat '${Version}' ca-certificates | sed 's/[^0-9.].*//')"
