@@ -165,7 +165,7 @@ fn life(node: &Node, kind: Kind, versions: &Versions) -> Result<()> {
     step("installing enforces nothing, and the daemon runs", || {
         node.run(&kind.install(OLD))?;
         if kind == Kind::Rpm {
-            node.run("systemctl enable --now assayd.socket assayd.service")?;
+            node.run("systemctl enable --now assayd.socket assayd.service assayd-doctor.timer")?;
         }
         node.run("systemctl is-active assayd.socket assayd.service; test ! -e /opt/containerd")?;
         let status = node.run("assayctl status; systemctl show --property=StatusText assayd.service")?;
@@ -178,9 +178,12 @@ fn life(node: &Node, kind: Kind, versions: &Versions) -> Result<()> {
         )
     })?;
     step("the unit is what it was checked to be", || {
-        node.run("systemd-analyze verify --man=no assayd.service assayd.socket")?;
-        node.run("systemd-analyze security --threshold=13 assayd.service >/dev/null")
-            .map(drop)
+        let units = "assayd.service assayd.socket assayd-doctor.service assayd-doctor.timer assay-gate.service assay-credential.service";
+        node.run(&format!("systemd-analyze verify --man=no {units}"))?;
+        for unit in ["assayd.service", "assay-gate.service"] {
+            node.run(&format!("systemd-analyze security --threshold=13 {unit} >/dev/null"))?;
+        }
+        Ok(())
     })?;
     step("the journal explains its events", || {
         says(

@@ -131,6 +131,7 @@ impl Start<'_> {
                 )
             },
         )?;
+        self.watch(&cri)?;
         self.metrics()?;
         self.credentials(&cri)?;
         step("removing takes the hook out, and the node pulls", || {
@@ -200,6 +201,27 @@ impl Start<'_> {
             "the journal has {journalled} verdicts, fewer than {admitted} and {denied} pulls"
         );
         Ok(())
+    }
+
+    /// What comes past the hook, as the unit sees it.
+    fn watch(&self, cri: &Cri) -> Result<()> {
+        let node = self.node;
+        let unsigned = self.world.image("prod/unsigned");
+        let name = self.world.open.repository("prod/unsigned");
+        step(
+            "assay-gate says what comes past the hook, and the inventory shows it",
+            || {
+                node.run("systemctl enable --now assay-gate; systemctl is-active assay-gate")?;
+                node.run(&format!("ctr -n elsewhere images pull --local --plain-http {unsigned}"))?;
+                // Observing has let it in before; so it is in the ledger as denied since.
+                let past = "journalctl -t assayd MESSAGE_ID=6f1d5c1ab3a04b3c9d0b7c5f2f0f7a17 -x --no-pager";
+                eventually(node, past, &format!("{name} came past the hook"))?;
+                let listed = node.run("assayctl inventory || test $? = 1")?;
+                says(&listed, &[&format!("DENY {name}@"), "it is here", "1 denied"])?;
+                node.run(&format!("ctr -n elsewhere images rm --sync {unsigned}"))?;
+                self.is_denied(cri, &unsigned, "DENY unsigned")
+            },
+        )
     }
 
     /// The metrics that Prometheus and node-exporter come for, in the sandbox of the unit.
