@@ -18,7 +18,10 @@ pub(super) fn advice(verdict: &Verdict, authorities: &[AuthorityReport]) -> Vec<
         }
     }
     if matches!(verdict.outcome, Outcome::Audited(_)) {
-        sentences.push("The rule is in audit mode: the image is admitted until it says mode = \"enforce\".".to_owned());
+        sentences.push(match verdict.rule {
+            Some(_) => "The rule is in audit mode: the image is admitted until it says mode = \"enforce\".".to_owned(),
+            None => "No rule matches, and such images are audited: it is admitted until the policy says unmatched = \"deny\".".to_owned(),
+        });
     }
     sentences
 }

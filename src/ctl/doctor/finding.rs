@@ -233,7 +233,7 @@ kinds! {
     ObserveFlagNotObeyed "observe-flag-not-obeyed" Daemon Warning
         "The hook enforces although there is an observe flag: somebody else than root could have written it.";
     DaemonAway "daemon-away" Daemon Blocked
-        "assayd does not answer. The hook denies every image that the bootstrap list does not name.";
+        "assayd does not answer. Unless it only observes, the hook denies every image that the bootstrap list does not name.";
     SocketMode "socket-mode" Daemon Warning
         "Others than root can connect to assayd's socket, or take its place.";
     PolicyNone "policy-none" Daemon Blocked

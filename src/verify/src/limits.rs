@@ -662,7 +662,7 @@ pub const MAX_CANARY_REQUEST: usize = 16 * 1024;
 /// Entries of the folder of image verifiers that are looked at. There is one, and containerd runs ten.
 pub const MAX_VERIFIER_ENTRIES: usize = 1024;
 
-/// How long the hook takes at most (`DEADLINE` of the hook's own table, which it can share with nobody).
+/// How long the hook takes at most (`DEADLINE` of the hook's own table, which it can share with nobody; a test compares them).
 pub const HOOK_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Bytes of the hook's list of images that are admitted without the daemon, as the hook reads it.
