@@ -411,7 +411,7 @@ async fn platforms(
         index.summary = None;
         if unconfirmed.is_none() {
             // The index itself has nothing; each child's evidence is stored as the child's.
-            index.keep(world, question, Vec::new(), source, now).await;
+            index.keep(world, snapshot, question, Vec::new(), source, now).await;
         }
         index.unconfirmed = unconfirmed;
     }
@@ -452,7 +452,7 @@ async fn gather(world: &Inner, question: &Question, source: Source<'_>, recalled
         };
         if source.is_bundle() {
             // From now on it counts as brought.
-            gathered.keep(world, question, kept, source, now).await;
+            gathered.keep(world, &snapshot, question, kept, source, now).await;
         }
         return gathered;
     }
@@ -512,7 +512,7 @@ async fn gather(world: &Inner, question: &Question, source: Source<'_>, recalled
             // That nothing was brought says nothing of what there is.
             let nothing_else = lacking.is_none() && !source.is_bundle();
             if decided && wants_everything && (stored_suffices || nothing_else) {
-                forget(world, question).await;
+                forget(world, &snapshot, question).await;
             }
             (Judgement::Reject(rejection), None)
         }
@@ -536,7 +536,7 @@ async fn gather(world: &Inner, question: &Question, source: Source<'_>, recalled
         not_stored: None,
     };
     if gathered.unconfirmed.is_none() {
-        gathered.keep(world, question, kept, source, now).await;
+        gathered.keep(world, &snapshot, question, kept, source, now).await;
     }
     gathered
 }
@@ -546,14 +546,19 @@ impl Gathered {
     async fn keep(
         &mut self,
         world: &Inner,
+        snapshot: &TrustSnapshot,
         question: &Question,
         mut signatures: Vec<Signature>,
         source: Source<'_>,
         now: Timestamp,
     ) {
+        // What suffices for a policy that is proposed may not suffice for the one in force, whose evidence it would replace.
         let Judgement::Admit(permit) = &self.judgement else {
             return;
         };
+        if snapshot.is_proposed {
+            return;
+        }
         let digests = &permit.rests_on().digests;
         signatures.retain(|signature| {
             digests.contains(signature.manifest().digest()) && digests.contains(&signature.layer().descriptor.digest)
@@ -572,8 +577,11 @@ impl Gathered {
     }
 }
 
-/// Removes what is stored for an image that is denied now.
-async fn forget(world: &Inner, question: &Question) {
+/// Removes what is stored for an image that is denied now. A policy that is proposed denies nothing.
+async fn forget(world: &Inner, snapshot: &TrustSnapshot, question: &Question) {
+    if snapshot.is_proposed {
+        return;
+    }
     if let Err(error) = world.evidence.remove(&question.repository, &question.descriptor).await {
         warn!(
             "the evidence of {} is denied and cannot be removed: {error}",

@@ -33,7 +33,6 @@ mod withdrawal;
 pub use evaluate::{Explanation, offline, offline_with};
 pub use export::Exported;
 pub use pipeline::{Admission, CacheState, Clock, Decision};
-pub use presence::Reported;
 pub use question::{Hook, Question, QuestionError};
 pub use statistics::Statistics;
 pub use tree::{Tree, TreeEntry, describe};

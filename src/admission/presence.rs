@@ -1,6 +1,6 @@
 //! What containerd has, held against what hooks were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -16,15 +16,6 @@ use super::ledger::{Named, Presence};
 use super::pipeline::Admission;
 use super::question::{Hook, Question};
 use super::verdict::Verdict;
-
-/// An image in one of containerd's namespaces.
-#[derive(Clone, Debug)]
-pub struct Reported {
-    /// Under which name.
-    pub image: Named,
-    /// The namespace.
-    pub namespace: Untrusted,
-}
 
 impl Admission {
     /// Remembers what the hook was told. An explanation for people is no such word.
@@ -48,19 +39,17 @@ impl Admission {
     }
 
     /// Takes what containerd has, all of it or what appeared, and says in the journal what came past the hook. Blocks on the disk.
-    pub fn report_images(&self, images: Vec<Reported>, all: bool) -> Presence {
+    /// Each image comes with one of the namespaces that it is in.
+    pub fn report_images(&self, images: &BTreeMap<Named, Untrusted>, all: bool) -> Presence {
         let Some(ledger) = self.ledger() else {
             return Presence::default();
         };
-        let namespaces: BTreeMap<_, _> = (images.iter())
-            .map(|reported| (reported.image.clone(), reported.namespace.clone()))
-            .collect();
-        let names = images.into_iter().map(|reported| reported.image).collect();
+        let names = images.keys().cloned().collect();
         let exempt = bootstrap_list(ledger.bootstrap_list());
         let found = ledger.report(names, all, |image| exempt.contains(image), (self.inner.clock)());
         let nowhere = Untrusted::from("");
         for (image, past) in found.iter().take(MAX_REPORTED_AT_ONCE) {
-            let namespace = namespaces.get(image).unwrap_or(&nowhere);
+            let namespace = images.get(image).unwrap_or(&nowhere);
             events::past_the_hook(image, namespace, *past);
         }
         if let Some(more) = found.len().checked_sub(MAX_REPORTED_AT_ONCE).filter(|more| *more > 0) {
@@ -71,7 +60,7 @@ impl Admission {
 }
 
 /// The images that the hook admits without asking. None where it would not obey the list: the hook says so, and the doctor.
-fn bootstrap_list(path: &Path) -> Vec<Named> {
+fn bootstrap_list(path: &Path) -> BTreeSet<Named> {
     let lines = bootstrap_list::parse(&read(path).unwrap_or_default());
     let images = lines.into_iter().filter_map(|(_, line)| match line {
         Line::Image(reference) => Some(Named {

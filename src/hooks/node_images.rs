@@ -1,5 +1,6 @@
 //! The images of a node on the wire: judged for who asks, and held against what hooks were told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use assay_proto::v1 as proto;
@@ -15,7 +16,7 @@ use tonic::{Status, Streaming};
 use super::control::verdict_response;
 use super::evidence::descriptor_from_wire;
 use crate::admission::ledger::{Asked, Named};
-use crate::admission::{Admission, Explanation, Hook, Question, Reported};
+use crate::admission::{Admission, Explanation, Hook, Question};
 use crate::trust::TrustSnapshot;
 
 /// What is to be judged, and by what.
@@ -144,26 +145,25 @@ pub(super) async fn report(
             "this assayd keeps no ledger of what was admitted",
         ));
     }
-    let (mut all, mut images) = (false, Vec::new());
+    let (mut all, mut images, mut unreadable) = (false, BTreeMap::new(), 0);
     while let Some(part) = parts.message().await? {
         match part.part {
             Some(ReportPart::Options(options)) => all = options.all,
-            Some(ReportPart::Image(image)) => push(&mut images, image)?,
+            // Several names are one image: their number is not bounded, that of the images is.
+            Some(ReportPart::Image(image)) => match named(&image) {
+                Ok(named) => {
+                    if images.len() == MAX_NODE_IMAGES && !images.contains_key(&named) {
+                        return Err(Status::invalid_argument(format!("more than {MAX_NODE_IMAGES} images")));
+                    }
+                    images.insert(named, Untrusted::new(&image.namespace));
+                }
+                Err(_) => unreadable += 1,
+            },
             None => return Err(Status::invalid_argument("a part says nothing that is known here")),
         }
     }
-    let told = images.len();
-    let reported: Vec<_> = (images.iter())
-        .filter_map(|image| {
-            Some(Reported {
-                image: named(image).ok()?,
-                namespace: Untrusted::new(&image.namespace),
-            })
-        })
-        .collect();
-    let unreadable = (told - reported.len()) as u64;
     let reporting = admission.clone();
-    let presence = tokio::task::spawn_blocking(move || reporting.report_images(reported, all)).await;
+    let presence = tokio::task::spawn_blocking(move || reporting.report_images(&images, all)).await;
     let presence =
         presence.map_err(|_| Status::internal("the report was broken off by an error: the journal has it"))?;
     Ok(proto::ReportImagesResponse {

@@ -296,6 +296,7 @@ impl Loader {
                 path: path.to_owned(),
                 document,
                 loaded_at: self.now,
+                is_proposed: false,
                 notation: authorities.notation,
                 cosign: authorities.cosign,
                 revocation: Arc::new(revocation),

@@ -61,6 +61,9 @@ pub struct TrustSnapshot {
     pub document: String,
     /// When it was read.
     pub loaded_at: Timestamp,
+    /// Whether it is only proposed: what is judged by it leaves no trace in the evidence that is stored. Revocation answers are
+    /// facts about certificates whoever asks, and are kept.
+    pub is_proposed: bool,
     /// The Notary Project authorities. Every authority of the policy is here or in `cosign`.
     pub notation: BTreeMap<AuthorityName, NotationAuthority>,
     /// The authorities of the type cosign.

@@ -156,7 +156,10 @@ impl TrustState {
     ///
     /// Every error and warning, where one of them is an error.
     pub fn propose(&self, document: &str, now: Timestamp) -> Result<TrustSnapshot, Vec<Diagnostic>> {
-        let files = self.lock().files.clone();
+        let (files, additions) = {
+            let loading = self.lock();
+            (loading.files.clone(), loading.additions.clone())
+        };
         let origin = match (&self.fleet, &files) {
             (None, _) => Origin::Disk(&self.path, self.user),
             (Some(fleet), Some(files)) => Origin::Fleet(files, fleet),
@@ -168,9 +171,14 @@ impl TrustState {
             }
         };
         let mut proposed = load_proposed(document, origin, now)?;
-        if let Some(current) = self.current() {
-            proposed.denials = Arc::clone(&current.denials);
-            proposed.exceptions.clone_from(&current.exceptions);
+        proposed.is_proposed = true;
+        match (self.current(), additions) {
+            (Some(current), _) => {
+                proposed.denials = Arc::clone(&current.denials);
+                proposed.exceptions.clone_from(&current.exceptions);
+            }
+            (None, Some(additions)) => proposed = proposed.with(&additions),
+            (None, None) => {}
         }
         Ok(proposed)
     }

@@ -1,9 +1,12 @@
 //! What was admitted on a node, as it stands now.
 
+use std::sync::Arc;
+
+use assay_verify::code::Code;
 use serde_json::Value;
 
 use crate::bundles::{BY_CORP, BY_RELEASE, go_dark, served};
-use crate::lab::{Lab, Node, assert_admitted};
+use crate::lab::{Lab, Node, assert_admitted, assert_denied};
 
 async fn inventory(node: &Node, code: i32) -> Value {
     let ran = node.assayctl(&["inventory", "--stored", "--output", "json"]).await;
@@ -66,6 +69,40 @@ async fn every_admitted_image_is_judged_anew_without_a_network() {
     node.follow(&lab, "deny = \"withdrawn\"");
     assert_eq!(standings(&inventory(&node, 1).await), [("deny", "denied-by-rule"); 2]);
     assert_eq!((node.requests(), lab.endpoints.asked()), (requests, asked));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposed_policy_leaves_no_trace_in_what_is_stored() {
+    let mut lab = Lab::new().await;
+    let node = served(&lab, BY_CORP).await;
+    let image = lab.image("both");
+    lab.sign_by_corp(&image);
+    lab.sign_by_release(&image);
+    let question = lab.question(&image);
+    assert_admitted(&node.judge(&question).await);
+    let evidence = node.admission.evidence();
+    let before = evidence.peek(&question.repository, &question.descriptor).await;
+    let propose = |rule: &str| {
+        let proposed = node
+            .admission
+            .trust()
+            .propose(&lab.policy(rule), jiff::Timestamp::now());
+        Arc::new(proposed.unwrap())
+    };
+    let proposed = propose(BY_RELEASE);
+    let explained = node.admission.explain_under(&proposed, &question, false).await;
+    assert_admitted(&explained.verdict);
+    let after = evidence.peek(&question.repository, &question.descriptor).await;
+    assert_eq!(before.signatures.len(), 1);
+    assert_eq!(after.signatures[0].id(), before.signatures[0].id());
+    // Nor does a denial take anything away, or change what is in force.
+    let explained = node
+        .admission
+        .explain_under(&propose("deny = \"withdrawn\""), &question, false)
+        .await;
+    assert_denied(&explained.verdict, Code::DeniedByRule);
+    go_dark(&mut lab).await;
+    assert_admitted(&node.judge_stored(&question).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -177,6 +177,7 @@ impl Writer {
             };
             state.pending.clear();
             state.rewrite = false;
+            state.writing = true;
             drop(state);
             let written = match (nothing, whole) {
                 (true, _) => Ok(()),
@@ -197,12 +198,13 @@ impl Writer {
     /// Says what came of it, and waits where the disk takes nothing.
     fn conclude(&mut self, shared: &Shared, written: io::Result<()>, stopping: bool) {
         let mut state = shared.lock();
+        state.writing = false;
         if stopping {
             state.stopping = false;
-            shared.changed.notify_all();
         }
         match written {
             Ok(()) => {
+                shared.changed.notify_all();
                 if state.degraded.take().is_some() {
                     drop(state);
                     info!(
@@ -215,6 +217,7 @@ impl Writer {
                 self.open = None;
                 state.rewrite = true;
                 let message = error.to_string();
+                shared.changed.notify_all();
                 if state.degraded.replace(message.clone()).is_none() {
                     warn!(
                         message_id = LEDGER,

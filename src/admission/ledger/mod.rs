@@ -9,7 +9,8 @@
 //!
 //! What counts is the image under its name: an image that was admitted as one and is there as another was never judged as
 //! that. Memory is what is asked; a thread of its own writes it down ([`file`]), and no verdict waits for that. A power failure
-//! can cost the last moments, and then an image that was admitted in them is reported: a false alarm, and never a silence.
+//! can cost the last moments, and then an image that was admitted in them is reported: a false alarm, and never a silence. That it is
+//! watched is on disk before anything else is said.
 
 mod file;
 
@@ -21,7 +22,7 @@ use std::thread;
 
 use assay_verify::Timestamp;
 use assay_verify::digest::Digest;
-use assay_verify::limits::{LEDGER_ROOM, MAX_LEDGER_IMAGES, MAX_PENDING_LEDGER};
+use assay_verify::limits::{DRAIN_TIMEOUT, LEDGER_ROOM, MAX_LEDGER_IMAGES, MAX_PENDING_LEDGER};
 use assay_verify::reference::{Reference, Repository};
 
 use self::file::{Line, Writer};
@@ -114,7 +115,7 @@ pub struct Presence {
     pub images: usize,
     /// Those of them that came past the hook, in the order of [`Past::ALL`].
     pub past: [usize; Past::ALL.len()],
-    /// When everything was last reported; none since the start.
+    /// When everything was last reported; where that was before the start, when that was first. None where it never was.
     pub reported_at: Option<Timestamp>,
 }
 
@@ -154,6 +155,8 @@ struct State {
     reported_at: Option<Timestamp>,
     /// Changes that are not on disk.
     pending: Vec<u8>,
+    /// What was pending is being written.
+    writing: bool,
     /// Everything has to be written, and not only what changed.
     rewrite: bool,
     stopping: bool,
@@ -222,6 +225,15 @@ impl State {
             .take_while(|(image, _)| image.digest == *digest)
     }
 
+    /// How the other names of the same bytes stand: an admission counts before what came past the hook.
+    fn standing_of_others(&self, image: &Named) -> Option<Standing> {
+        let others = (self.names_of(&image.digest)).filter(|(other, _)| *other != image);
+        let standings: Vec<_> = others.map(|(_, entry)| entry.standing).collect();
+        let is_here = |standing: &&Standing| **standing != Standing::Denied;
+        let admitted = standings.iter().find(|standing| **standing == Standing::Admitted);
+        admitted.or_else(|| standings.iter().find(is_here)).copied()
+    }
+
     fn admitted_as_another(&self, image: &Named) -> bool {
         let mut names = self.names_of(&image.digest);
         names.any(|(other, entry)| other != image && entry.standing == Standing::Admitted)
@@ -279,8 +291,11 @@ impl Ledger {
             repository: Some(repository.clone()),
         };
         let mut state = self.shared.lock();
+        let told = state.reported_at;
+        // What came since everything was last told may be here as well; so may everything, until that was told once.
+        let may_be_here = |entry: &Entry| entry.present || told.is_none_or(|told| entry.at > told);
         let known = state.images.get(&image);
-        if known.is_some_and(|entry| entry.present || entry.standing == Standing::Denied) {
+        if known.is_some_and(|entry| may_be_here(entry) || entry.standing == Standing::Denied) {
             return;
         }
         state.set(image, Standing::Denied, now, false);
@@ -325,11 +340,16 @@ impl Ledger {
                 }
             }
             let was_denied = state.images.contains_key(&image);
+            // CRI gives every image its id for a name, which stays when the others go: then it is what they were.
+            let inherited = match image.repository {
+                None => state.standing_of_others(&image),
+                Some(_) => None,
+            };
             let standing = if first {
                 Standing::Before
-            } else if image.repository.is_none() && state.admitted_as_another(&image) {
-                // By its id alone it is under no name that a policy could have judged otherwise.
-                Standing::Admitted
+            } else if let Some(standing) = inherited {
+                state.set(image, standing, now, true);
+                continue;
             } else if is_exempt(&image) {
                 Standing::Admitted
             } else if was_denied {
@@ -360,7 +380,21 @@ impl Ledger {
             state.reported_at = Some(now);
         }
         self.wake(state);
+        if first {
+            // From now on it is told what comes. A daemon that died without that on disk would take everything for old.
+            self.wait_until_written();
+        }
         found
+    }
+
+    /// Waits until the disk has everything, or it is known that it does not take it.
+    fn wait_until_written(&self) {
+        let state = self.shared.lock();
+        let is_under_way = |state: &mut State| {
+            (state.writing || state.rewrite || !state.pending.is_empty()) && state.degraded.is_none()
+        };
+        let waited = (self.shared.changed).wait_timeout_while(state, DRAIN_TIMEOUT, is_under_way);
+        drop(waited);
     }
 
     /// What is known of an image; none while nobody watches and nothing else is known.
@@ -383,7 +417,7 @@ impl Ledger {
     pub fn presence(&self) -> Presence {
         let state = self.shared.lock();
         let mut presence = Presence {
-            reported_at: state.reported_at,
+            reported_at: state.reported_at.or(state.watching),
             ..Presence::default()
         };
         for entry in state.images.values().filter(|entry| entry.present) {
@@ -409,7 +443,7 @@ impl Ledger {
         self.shared.changed.notify_all();
         let ended = |state: &mut State| state.stopping;
         // The thread takes the flag back when it is done.
-        let waited = (self.shared.changed).wait_timeout_while(state, assay_verify::limits::DRAIN_TIMEOUT, ended);
+        let waited = (self.shared.changed).wait_timeout_while(state, DRAIN_TIMEOUT, ended);
         drop(waited);
     }
 

@@ -136,6 +136,38 @@ fn an_id_of_cri_is_one_more_name_of_an_image_and_alone_it_is_the_image() {
 }
 
 #[test]
+fn a_denial_takes_nothing_back_until_it_is_told_what_is_here() {
+    let (folder, ledger) = watching();
+    let (app, old) = (image("r.example/app:v1", '1'), image("r.example/old:v1", '2'));
+    let [app_name, old_name] = ["r.example/app", "r.example/old"].map(repository);
+    // Admitted since everything was last told: it may be here.
+    ledger.admitted(&app_name, &digest('1'), at(2));
+    ledger.denied(&app_name, &digest('1'), at(3));
+    assert_eq!(all(&ledger, &[&app]), []);
+    appears(&ledger, &[&old]);
+    ledger.shut_down();
+    // After a restart everything may.
+    let ledger = open(folder.path());
+    ledger.denied(&app_name, &digest('1'), at(4));
+    ledger.denied(&old_name, &digest('2'), at(4));
+    assert_eq!(all(&ledger, &[&app, &old]), []);
+    assert_eq!(past(&ledger), [1, 0, 0]);
+}
+
+#[test]
+fn an_id_that_stays_when_the_names_go_is_what_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    let id = format!("sha256:{}", "c".repeat(64));
+    let (old, stray) = (image("r.example/old:v1", '1'), image("r.example/stray:v1", '2'));
+    all(&ledger, &[&old, &image(&id, '1')]);
+    assert_eq!(appears(&ledger, &[&stray]), [(stray, Past::NeverAsked)]);
+    assert_eq!(all(&ledger, &[&image(&id, '1'), &image(&id, '2')]), []);
+    assert_eq!(ledger.asked(&image(&id, '1')), Some(Asked::Before));
+    assert_eq!((ledger.presence().images, past(&ledger)), (2, [1, 0, 0]));
+}
+
+#[test]
 fn what_the_hook_admits_without_asking_is_admitted() {
     let (_folder, ledger) = watching();
     let pause = image("registry.k8s.io/pause:3.10", '1');
@@ -159,7 +191,10 @@ fn it_is_remembered_over_a_restart_what_was_told_what_was_there_and_what_was_sai
 
     let ledger = open(folder.path());
     // Nothing is known to be here until that is told.
-    assert_eq!((ledger.presence().images, ledger.presence().reported_at), (0, None));
+    assert_eq!(
+        (ledger.presence().images, ledger.presence().reported_at),
+        (0, Some(at(1)))
+    );
     let (app, bad) = (image("r.example/app:v1", '3'), image("r.example/bad:v1", '4'));
     let told = all(&ledger, &[&before, &stray, &app, &bad]);
     assert_eq!(told, [(bad, Past::Denied)]);
@@ -169,6 +204,20 @@ fn it_is_remembered_over_a_restart_what_was_told_what_was_there_and_what_was_sai
     ledger.shut_down();
     let ledger = open(folder.path());
     assert_eq!(all(&ledger, &[&app, &before]), [(before, Past::NeverAsked)]);
+}
+
+#[test]
+fn that_it_is_watched_is_on_disk_once_it_has_been_told_what_is_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    all(&ledger, &[&image("r.example/old:v1", '1')]);
+    // It dies here.
+    let copy = tempfile::tempdir().unwrap();
+    fs::copy(folder.path().join("ledger.jsonl"), copy.path().join("ledger.jsonl")).unwrap();
+    let ledger = open(copy.path());
+    let stray = image("r.example/stray:v1", '2');
+    let told = all(&ledger, &[&image("r.example/old:v1", '1'), &stray]);
+    assert_eq!(told, [(stray, Past::NeverAsked)]);
 }
 
 #[test]

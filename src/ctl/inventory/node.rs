@@ -7,7 +7,6 @@ use assay_proto::v1 as proto;
 use assay_proto::v1::judge_images_request::Part;
 use assay_verify::digest::Digest;
 use assay_verify::limits::{EVIDENCE_PIECE, MAX_NODE_IMAGES, MAX_POLICY_SIZE};
-use assay_verify::untrusted::Untrusted;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -43,7 +42,7 @@ struct Image {
 
 pub(super) async fn rows(asked: &Inventory, mut client: ControlClient) -> Result<Vec<Row>, Failure> {
     let policy = asked.what_if.as_deref().map(proposed).transpose()?;
-    let images = images(&listed(&asked.gate, &asked.containerd).await?)?;
+    let (images, unreadable) = images(listed(&asked.gate, &asked.containerd).await?)?;
     let options = Part::Options(proto::JudgeImagesOptions { offline: asked.offline });
     let policy = policy.unwrap_or_default();
     let pieces = policy
@@ -68,7 +67,8 @@ pub(super) async fn rows(asked: &Inventory, mut client: ControlClient) -> Result
         )));
     }
     let answers = images.into_iter().zip(judged.into_values());
-    Ok(answers.map(|(image, answer)| row(image, answer)).collect())
+    let rows = answers.map(|(image, answer)| row(image, answer));
+    Ok(rows.chain(unreadable.into_iter().map(unreadable_row)).collect())
 }
 
 /// A policy that is proposed, as it is: assayd reads it.
@@ -97,21 +97,23 @@ async fn listed(gate: &Path, which: &Which) -> Result<Vec<Listed>, Failure> {
         .map_err(|error| Failure::Daemon(format!("{} prints what cannot be read: {error}", gate.display())))
 }
 
-/// One image for each name that a policy can tell from others. Tags are no part of what is judged, and an id is one more name.
-fn images(listed: &[Listed]) -> Result<Vec<Image>, Failure> {
-    let mut images = BTreeMap::<Named, Image>::new();
+/// One image for each name that a policy can tell from others. Tags are no part of what is judged, and an id is one more name. What
+/// has a digest that cannot be read is handed back.
+fn images(listed: Vec<Listed>) -> Result<(Vec<Image>, Vec<Listed>), Failure> {
+    let (mut images, mut unreadable) = (BTreeMap::<Named, Image>::new(), Vec::new());
     for one in listed {
-        let digest: Digest = one
-            .digest
-            .parse()
-            .map_err(|error| Failure::Daemon(format!("containerd's image {}: {error}", Untrusted::new(&one.name))))?;
+        let Ok(digest) = one.digest.parse::<Digest>() else {
+            unreadable.push(one);
+            continue;
+        };
         let named = Named::parse(&one.name, digest);
+        let namespace = one.namespace.clone();
         let image = images.entry(named.clone()).or_insert_with(|| Image {
-            listed: one.clone(),
+            listed: one,
             named,
             namespaces: BTreeSet::new(),
         });
-        image.namespaces.insert(one.namespace.clone());
+        image.namespaces.insert(namespace);
     }
     let with_name: BTreeSet<_> = (images.keys())
         .filter(|named| named.repository.is_some())
@@ -128,7 +130,7 @@ fn images(listed: &[Listed]) -> Result<Vec<Image>, Failure> {
     images.sort_by(|one, other| {
         (&one.named.repository, &one.named.digest).cmp(&(&other.named.repository, &other.named.digest))
     });
-    Ok(images)
+    Ok((images, unreadable))
 }
 
 fn on_the_wire(listed: &Listed) -> proto::NodeImage {
@@ -172,6 +174,16 @@ fn row(image: Image, answer: proto::JudgeImagesResponse) -> Row {
     }
 }
 
+fn unreadable_row(listed: Listed) -> Row {
+    Row {
+        descriptor: descriptor(&listed),
+        name: listed.name.into(),
+        verdict: None,
+        details: vec![("namespaces", json!([listed.namespace])), ("asked", json!("unknown"))],
+        remark: Some("assayd cannot read its digest"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +201,10 @@ mod tests {
     #[test]
     fn one_image_for_each_name_that_a_policy_can_tell_apart() {
         let id = format!("sha256:{}", "c".repeat(64));
-        let found = images(&[
+        let mut sha384 = listed("k8s.io", "r.example/odd:v1", '3');
+        sha384.digest = format!("sha384:{}", "b".repeat(96));
+        let found = images(vec![
+            sha384.clone(),
             listed("k8s.io", "r.example/app:v1", '1'),
             listed("k8s.io", "r.example/app:v2", '1'),
             listed("k8s.io", &id, '1'),
@@ -197,7 +212,8 @@ mod tests {
             listed("k8s.io", "r.example/other:v1", '1'),
             listed("k8s.io", &id, '2'),
         ]);
-        let found = found.ok().unwrap();
+        let (found, unreadable) = found.ok().unwrap();
+        assert_eq!(unreadable, [sha384]);
         let shown: Vec<_> = (found.iter())
             .map(|image| {
                 let repository = image.named.repository.as_ref().map(ToString::to_string);

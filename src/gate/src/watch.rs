@@ -27,6 +27,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub(crate) async fn watch(containerd: &Containerd, assayd: &Assayd) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // It waits for containerd and for assayd by itself, and nobody else has to wait for that.
+    notify(&[NotifyState::Ready]);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -69,8 +71,6 @@ async fn follow(
     let mut pauses = std::iter::once(SOON).chain(std::iter::repeat(INTERVAL));
     loop {
         tokio::select! {
-            // The events are asked for first: what appears while everything is listed is then mostly in one of the two.
-            biased;
             appeared = events.next() => {
                 if let Some(appeared) = appeared? {
                     tell(containerd, assayd, &appeared).await?;
@@ -83,7 +83,6 @@ async fn follow(
                 if !*reported {
                     *reported = true;
                     eprintln!("assay-gate: assayd knows what there is: {}", summary(names, &answer));
-                    notify(&[NotifyState::Ready]);
                 }
                 if answer.unreadable > 0 {
                     eprintln!("assay-gate: assayd could not read {} of the images", answer.unreadable);

@@ -212,6 +212,8 @@ impl Start<'_> {
             "assay-gate says what comes past the hook, and the inventory shows it",
             || {
                 node.run("systemctl enable --now assay-gate; systemctl is-active assay-gate")?;
+                let status = "systemctl show --property=StatusText assay-gate";
+                eventually(node, status, "images that came past the hook")?;
                 node.run(&format!("ctr -n elsewhere images pull --local --plain-http {unsigned}"))?;
                 // Observing has let it in before; so it is in the ledger as denied since.
                 let past = "journalctl -t assayd MESSAGE_ID=6f1d5c1ab3a04b3c9d0b7c5f2f0f7a17 -x --no-pager";
