@@ -113,6 +113,10 @@ impl Decisions {
     }
 }
 
+/// How often, and how long apart, it is looked for a file that is nowhere. Renaming all of them takes less than a millisecond.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
 /// How far the log was read: in which file, by its inode, and where in it.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Position {
@@ -120,8 +124,8 @@ pub(super) struct Position {
     offset: u64,
 }
 
-/// Reads what came after a position, and hands each whole line over.
-pub(super) fn read_on(directory: &Path, position: &mut Position, take: &mut impl FnMut(&[u8])) -> std::io::Result<()> {
+/// The files of the log, the oldest first, with their inodes.
+fn open_files(directory: &Path) -> std::io::Result<Vec<(u64, File)>> {
     let mut opened = Vec::new();
     for path in files(directory) {
         match File::open(&path) {
@@ -135,6 +139,20 @@ pub(super) fn read_on(directory: &Path, position: &mut Position, take: &mut impl
                 ));
             }
         }
+    }
+    Ok(opened)
+}
+
+/// Reads what came after a position, and hands each whole line over.
+pub(super) fn read_on(directory: &Path, position: &mut Position, take: &mut impl FnMut(&[u8])) -> std::io::Result<()> {
+    let mut opened = open_files(directory)?;
+    // While files get other names, the one that was read last can be seen under none. It is gone only if it stays so.
+    for _ in 0..LOOKS {
+        if position.inode == 0 || opened.iter().any(|(inode, _)| *inode == position.inode) {
+            break;
+        }
+        std::thread::sleep(BETWEEN_LOOKS);
+        opened = open_files(directory)?;
     }
     // Where the file is gone, all that is left is newer.
     let known = opened.iter().position(|(inode, _)| *inode == position.inode);
