@@ -45,7 +45,7 @@ pub(super) const IN_FLIGHT: usize = 4;
 pub struct Malformed(Untrusted);
 
 impl Malformed {
-    pub(super) fn new(what: impl ToString) -> Self {
+    fn new(what: impl ToString) -> Self {
         Self(what.to_string().into())
     }
 }

@@ -7,6 +7,7 @@ use assay_proto::v1 as proto;
 use assay_proto::v1::judge_images_request::Part as JudgePart;
 use assay_proto::v1::report_images_request::Part as ReportPart;
 use assay_verify::Timestamp;
+use assay_verify::descriptor::Descriptor;
 use assay_verify::limits::{MAX_NODE_IMAGES, MAX_POLICY_SIZE, NODE_IMAGES_AT_ONCE};
 use assay_verify::untrusted::Untrusted;
 use futures_util::StreamExt as _;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::control::verdict_response;
-use super::evidence::descriptor_from_wire;
+use super::evidence::{Malformed, descriptor_from_wire};
 use crate::admission::ledger::{Asked, Named};
 use crate::admission::{Admission, Explanation, Hook, Question};
 use crate::trust::TrustSnapshot;
@@ -72,16 +73,10 @@ impl Judging {
         } = self;
         let proposed = &proposed;
         let judge = async |(position, image): (u32, proto::NodeImage)| {
-            let mut answer = match question(&image) {
-                Ok(question) => judge(admission, proposed.as_ref(), &question, offline).await,
-                // It has no name that a policy could judge: nothing is said of it but whether anybody was asked.
+            let mut answer = match named(&image) {
+                Ok((named, descriptor)) => judge(admission, proposed.as_ref(), named, descriptor, offline).await,
                 Err(_) => proto::JudgeImagesResponse::default(),
             };
-            if answer.verdict.is_none()
-                && let Ok(named) = named(&image)
-            {
-                answer.asked = asked(admission, &named).into();
-            }
             answer.position = position;
             answer
         };
@@ -95,30 +90,36 @@ impl Judging {
     }
 }
 
+/// Says what the policy makes of an image. Of one without a name that a policy could judge, it is only said whether anybody was asked.
 async fn judge(
     admission: &Admission,
     proposed: Option<&Arc<TrustSnapshot>>,
-    question: &Question,
+    named: Named,
+    descriptor: Descriptor,
     offline: bool,
 ) -> proto::JudgeImagesResponse {
-    let named = Named {
-        digest: question.descriptor.digest.clone(),
-        repository: Some(question.repository.clone()),
+    let mut answer = proto::JudgeImagesResponse {
+        asked: asked(admission, &named).into(),
+        ..proto::JudgeImagesResponse::default()
     };
-    let asked = asked(admission, &named);
+    let Some(repository) = named.repository else {
+        return answer;
+    };
+    let question = Question {
+        repository,
+        descriptor,
+        hook: Hook::Control,
+    };
     let Explanation { verdict, .. } = match (proposed, offline) {
-        (Some(snapshot), _) => admission.explain_under(snapshot, question, offline).await,
-        (None, true) => admission.judge_stored(question).await,
-        (None, false) => admission.explain(question).await,
+        (Some(snapshot), _) => admission.explain_under(snapshot, &question, offline).await,
+        (None, true) => admission.judge_stored(&question).await,
+        (None, false) => admission.explain(&question).await,
     };
     if proposed.is_none() {
-        admission.admit_present(question, &verdict);
+        admission.admit_present(&question, &verdict);
     }
-    proto::JudgeImagesResponse {
-        verdict: Some(verdict_response(&verdict)),
-        asked: asked.into(),
-        ..proto::JudgeImagesResponse::default()
-    }
+    answer.verdict = Some(verdict_response(&verdict));
+    answer
 }
 
 async fn propose(admission: &Admission, document: Vec<u8>) -> Result<TrustSnapshot, Status> {
@@ -151,7 +152,7 @@ pub(super) async fn report(
             Some(ReportPart::Options(options)) => all = options.all,
             // Several names are one image: their number is not bounded, that of the images is.
             Some(ReportPart::Image(image)) => match named(&image) {
-                Ok(named) => {
+                Ok((named, _)) => {
                     if images.len() == MAX_NODE_IMAGES && !images.contains_key(&named) {
                         return Err(Status::invalid_argument(format!("more than {MAX_NODE_IMAGES} images")));
                     }
@@ -180,23 +181,9 @@ fn push(images: &mut Vec<proto::NodeImage>, image: proto::NodeImage) -> Result<(
     Ok(())
 }
 
-fn named(image: &proto::NodeImage) -> Result<Named, super::evidence::Malformed> {
+fn named(image: &proto::NodeImage) -> Result<(Named, Descriptor), Malformed> {
     let descriptor = descriptor_from_wire(image.target.as_ref())?;
-    Ok(Named::parse(&image.name, descriptor.digest))
-}
-
-/// The question that a pull would ask; none where the image has no name that one could pull.
-fn question(image: &proto::NodeImage) -> Result<Question, super::evidence::Malformed> {
-    let descriptor = descriptor_from_wire(image.target.as_ref())?;
-    let named = Named::parse(&image.name, descriptor.digest.clone());
-    let repository = named
-        .repository
-        .ok_or_else(|| super::evidence::Malformed::new("no name"))?;
-    Ok(Question {
-        repository,
-        descriptor,
-        hook: Hook::Control,
-    })
+    Ok((Named::parse(&image.name, descriptor.digest.clone()), descriptor))
 }
 
 fn asked(admission: &Admission, image: &Named) -> proto::Asked {
