@@ -1,6 +1,6 @@
 //! The hook links nothing of the daemon's and has bounds of its own. Where both have one, it is the same.
 
-#[path = "../src/bin/assay-verifier/limits.rs"]
+#[path = "../src/verifier/src/limits.rs"]
 #[allow(dead_code, reason = "others of the hook's bounds are its alone")]
 mod hook;
 

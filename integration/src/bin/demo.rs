@@ -352,7 +352,15 @@ require = {{ all = ["release-key"] }}
 fn build() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--quiet", "--package", "assayd", "--bins"])
+        .args([
+            "build",
+            "--quiet",
+            "--package",
+            "assayd",
+            "--package",
+            "assay-verifier",
+            "--bins",
+        ])
         .status()?;
     ensure!(built.success(), "the build failed");
     Ok(())

@@ -22,7 +22,7 @@ pub(crate) struct Programs {
 impl Programs {
     pub(crate) fn build() -> Result<Self> {
         let (release, build_hook): (&[&str], &[&str]) = match TRIAL {
-            true => (&[], &["build", "--package", "assayd", "--bin", "assay-verifier"]),
+            true => (&[], &["build", "--package", "assay-verifier"]),
             false => (&["--release"], &["build-hook"]),
         };
         say("Building assayd and its hook (minutes the first time)");
