@@ -196,16 +196,26 @@ const authority = await mock.initializeCA(ecdsaKeys(), ctLog);
 const fulcio = mock.fulcioHandler(authority, { subjectClaim: 'email' });
 
 const now = () => (behaviour.fractional_time ? Date.now() - (Date.now() % 1000) + 500 : Date.now() - (Date.now() % 1000));
-// The mock asks one Date for its time again and again.
+// The mock asks one Date for its time again and again, and has to hear the same for as long as it makes one timestamp.
+let stamped = new Date(now());
 const clock = new Proxy(new Date(), {
   get(_, name) {
-    const date = new Date(now());
-    const value = date[name];
-    return typeof value === 'function' ? value.bind(date) : value;
+    const value = stamped[name];
+    return typeof value === 'function' ? value.bind(stamped) : value;
   },
 });
 const timestamps = await mock.initializeTSA(ecdsaKeys(), clock);
-const timestamp = mock.tsaHandler(timestamps);
+const timestampHandler = mock.tsaHandler(timestamps);
+let lastTimestamp = Promise.resolve();
+// One after the other.
+function timestamp(query) {
+  const made = lastTimestamp.then(() => {
+    stamped = new Date(now());
+    return timestampHandler.fn(JSON.stringify(query));
+  });
+  lastTimestamp = made.catch(() => {});
+  return made;
+}
 
 const keysV1 = ecdsaKeys();
 const rekorV1 = new Log({
@@ -313,7 +323,7 @@ const routes = {
   }),
   'POST /api/v2/log/entries': (body) => json(201, logV2(rekorV2, JSON.parse(body))),
   'POST /api/v1/timestamp': async (body) => {
-    const { statusCode, response } = await timestamp.fn(JSON.stringify(timestampQuery(body)));
+    const { statusCode, response } = await timestamp(timestampQuery(body));
     if (statusCode >= 400) throw new Error(`timestamp: ${response}`);
     return { status: 201, headers: { 'content-type': 'application/timestamp-reply' }, body: response };
   },
