@@ -152,7 +152,18 @@ fn open(directory: &Path) -> EvidenceStore {
 
 fn open_with(options: EvidenceOptions) -> EvidenceStore {
     quiet_panics();
-    EvidenceStore::open(options).unwrap()
+    let store = EvidenceStore::open(options).unwrap();
+    // A reader waits for 2 s, and sled for the disk when it opens: that a busy machine takes longer is no finding of these tests.
+    let until = Instant::now() + Duration::from_secs(30);
+    let is_opening = |state| match state {
+        EvidenceState::Opening => true,
+        EvidenceState::Unavailable(why) => why.starts_with("busy"),
+        EvidenceState::Ready | EvidenceState::ReadOnly(_) => false,
+    };
+    while is_opening(store.stats().state) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    store
 }
 
 /// Damaged files make sled panic, hundreds of times here: printing that would hide a test's own panic.
