@@ -183,6 +183,11 @@ impl RevocationAnswers {
         .await
     }
 
+    /// The answer to a query as far as memory has one that has not lapsed. Nobody is asked or waited for, the disk neither.
+    pub(super) fn at_hand(&self, query: &Query, now: Timestamp) -> Option<Answered> {
+        self.0.in_hand(query.id(), now)
+    }
+
     /// What is kept of the answer to a query, without asking anybody.
     pub async fn recall(&self, query: &Query, now: Timestamp) -> Answered {
         let id = query.id();

@@ -716,7 +716,27 @@ impl<'w> Judging<'w> {
                 Progress::NotEnough => return false,
                 Progress::Needs(queries) => queries,
             };
+            // What is at hand may settle the matter: then nobody hears of it.
+            let mut is_news = false;
+            let mut others = Vec::new();
             for query in queries {
+                if asked.len() == MAX_QUERIES || asked.contains(&query) {
+                    continue;
+                }
+                match self.respondents.at_hand(&query, self.reach, self.arguments.now) {
+                    Some(answered) => {
+                        asked.insert(query.clone());
+                        self.answers.insert(query, answered);
+                        is_news = true;
+                    }
+                    None => others.push(query),
+                }
+            }
+            if is_news {
+                progress = self.judge(seen, Findings::answer).await;
+                continue;
+            }
+            for query in others {
                 if asked.len() < MAX_QUERIES && asked.insert(query.clone()) {
                     asking.push(self.respondents.ask(query, self.reach, self.arguments.now));
                 }

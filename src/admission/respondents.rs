@@ -32,6 +32,14 @@ pub(super) enum Reach<'w> {
 }
 
 impl Respondents {
+    /// The answer to a query where it is at hand and the world need not be asked.
+    pub(super) fn at_hand(&self, query: &Query, reach: Reach<'_>, now: Timestamp) -> Option<Answered> {
+        match reach {
+            Reach::World => self.revocation.at_hand(query, now),
+            Reach::Kept | Reach::Bundle(_) => None,
+        }
+    }
+
     /// Puts one query. It comes back, with an answer or with why there is none.
     pub(super) async fn ask(&self, query: Query, reach: Reach<'_>, now: Timestamp) -> (Query, Answered) {
         if matches!(query, Query::PluginMetadata(_) | Query::PluginVerdict { .. }) {

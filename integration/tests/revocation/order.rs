@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime};
 use assay_integration::Question;
 use assay_integration::certificates::{Authority, Profile, SigningIdentity};
 use assay_integration::envelope::EnvelopeSigner;
+use assay_integration::registry::{Fault, When};
 use assay_proto::v1::Verdict;
 use serde_json::{Value, json};
 
-use crate::lab::{Lab, Policy, admitted, ask, denied, protected, revoking};
+use crate::lab::{Lab, Policy, admitted, ask, denied, good_for, protected, revoking};
 
 /// An image with this envelope attached to it.
 fn with_envelope(
@@ -82,6 +83,36 @@ async fn an_endpoint_hears_of_no_signature_that_is_refused_without_it() {
     }
     admitted(&assayd, &lab.signed("release", &release)).await;
     assert_eq!(lab.web.requests("/leaf.crl"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_asked_where_what_is_at_hand_settles_the_matter() {
+    let lab = Lab::start().await;
+    let root = Authority::root(&Profile::named("root")).unwrap();
+    let list = |path: &str| lab.web.url(path);
+    let intermediate = root
+        .intermediate(&Profile::named("intermediate").crl(list("/intermediate.crl")))
+        .unwrap();
+    let release = intermediate
+        .issue(&Profile::named("release").crl(list("/leaf.crl")))
+        .unwrap();
+    lab.publish("/leaf.crl", &intermediate, &good_for(Duration::from_secs(60 * 60)))
+        .await;
+    lab.publish("/intermediate.crl", &root, &revoking(&intermediate.serial().unwrap()))
+        .await;
+    let assayd = lab.strict(&root).await;
+    // The leaf's comes after the verdict, so that no judgement proves it and it is not kept.
+    let late = Duration::from_millis(500);
+    lab.web.misbehave(When::path("/leaf.crl"), Fault::Delay(late));
+    denied(&assayd, &lab.signed("first", &release), "certificate-revoked").await;
+    tokio::time::sleep(2 * late).await;
+    lab.web.behave();
+    let lists = || ["/leaf.crl", "/intermediate.crl"].map(|path| lab.web.requests(path));
+    let before = lists();
+    denied(&assayd, &lab.signed("second", &release), "certificate-revoked").await;
+    // What was asked for would have been asked by now.
+    tokio::time::sleep(late).await;
+    assert_eq!(lists(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
