@@ -89,25 +89,26 @@ async fn an_endpoint_hears_of_no_signature_that_is_refused_without_it() {
 async fn nobody_is_asked_where_what_is_at_hand_settles_the_matter() {
     let lab = Lab::start().await;
     let root = Authority::root(&Profile::named("root")).unwrap();
+    // By the order of their addresses, the leaf's is asked for first.
     let list = |path: &str| lab.web.url(path);
     let intermediate = root
-        .intermediate(&Profile::named("intermediate").crl(list("/intermediate.crl")))
+        .intermediate(&Profile::named("intermediate").crl(list("/z-intermediate.crl")))
         .unwrap();
     let release = intermediate
-        .issue(&Profile::named("release").crl(list("/leaf.crl")))
+        .issue(&Profile::named("release").crl(list("/a-leaf.crl")))
         .unwrap();
-    lab.publish("/leaf.crl", &intermediate, &good_for(Duration::from_secs(60 * 60)))
+    lab.publish("/a-leaf.crl", &intermediate, &good_for(Duration::from_secs(60 * 60)))
         .await;
-    lab.publish("/intermediate.crl", &root, &revoking(&intermediate.serial().unwrap()))
+    lab.publish("/z-intermediate.crl", &root, &revoking(&intermediate.serial().unwrap()))
         .await;
     let assayd = lab.strict(&root).await;
     // The leaf's comes after the verdict, so that no judgement proves it and it is not kept.
     let late = Duration::from_millis(500);
-    lab.web.misbehave(When::path("/leaf.crl"), Fault::Delay(late));
+    lab.web.misbehave(When::path("/a-leaf.crl"), Fault::Delay(late));
     denied(&assayd, &lab.signed("first", &release), "certificate-revoked").await;
     tokio::time::sleep(2 * late).await;
     lab.web.behave();
-    let lists = || ["/leaf.crl", "/intermediate.crl"].map(|path| lab.web.requests(path));
+    let lists = || ["/a-leaf.crl", "/z-intermediate.crl"].map(|path| lab.web.requests(path));
     let before = lists();
     denied(&assayd, &lab.signed("second", &release), "certificate-revoked").await;
     // What was asked for would have been asked by now.
