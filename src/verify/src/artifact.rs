@@ -42,7 +42,7 @@ impl FromStr for ArtifactDigest {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const LENGTH: usize = 96;
         match text.strip_prefix("sha384:") {
-            Some(digits) => Ok(Self::Sha384(check_hex(text, digits, LENGTH)?)),
+            Some(digits) => Ok(Self::Sha384(check_hex(text, digits, LENGTH)?.into())),
             None => text.parse().map(Self::Content),
         }
     }

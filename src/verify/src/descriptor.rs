@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -11,7 +12,7 @@ use crate::untrusted::Untrusted;
 
 /// A media type: `type/subtype` of the characters that RFC 6838 §4.2 allows, without parameters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MediaType(Box<str>);
+pub struct MediaType(Arc<str>);
 
 impl MediaType {
     /// An OCI image manifest.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256, Sha512};
 use thiserror::Error;
@@ -39,7 +40,8 @@ impl Algorithm {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest {
     algorithm: Algorithm,
-    hex: Box<str>,
+    /// Shared: what is remembered of an image names its digests again and again.
+    hex: Arc<str>,
 }
 
 /// Why text is not a digest.
@@ -125,20 +127,20 @@ impl FromStr for Digest {
             "sha512" => Algorithm::Sha512,
             _ => return Err(ParseDigestError::UnknownAlgorithm(name.into())),
         };
-        let hex = check_hex(text, hex, algorithm.hex_length())?;
+        let hex = check_hex(text, hex, algorithm.hex_length())?.into();
         Ok(Self { algorithm, hex })
     }
 }
 
 /// Takes exactly the expected number of lower-case hexadecimal digits. `text` is the whole digest.
-pub(crate) fn check_hex(text: &str, hex: &str, expected: usize) -> Result<Box<str>, ParseDigestError> {
+pub(crate) fn check_hex<'a>(text: &str, hex: &'a str, expected: usize) -> Result<&'a str, ParseDigestError> {
     if hex.len() != expected || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Err(ParseDigestError::Malformed {
             text: text.into(),
             expected,
         });
     }
-    Ok(hex.into())
+    Ok(hex)
 }
 
 impl fmt::Display for Digest {

@@ -551,6 +551,8 @@ impl Permit {
                 }
             }
         };
+        // Mostly there is one, and it is kept for long.
+        self.grants.reserve_exact(1);
         self.grants.push(Grant {
             authority: authority.to_owned(),
             by,
