@@ -1,6 +1,6 @@
 //! What the evidence store holds and how large it is, by its own account.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::record::{BlobKey, ImageKey, ImageRecord};
 
@@ -40,7 +40,7 @@ pub(super) struct BlobAccount {
 impl Accounts {
     /// What an image takes with all its blobs.
     pub(super) fn cost(record: &ImageRecord, record_size: usize) -> u64 {
-        let blobs: HashMap<_, _> = record.blobs().collect();
+        let blobs: HashMap<_, _> = record.content().collect();
         let blobs = blobs.into_values().map(|size| size + RECORD_OVERHEAD).sum::<u64>();
         record_size as u64 + RECORD_OVERHEAD + blobs
     }
@@ -56,16 +56,17 @@ impl Accounts {
         self.imported_bytes - own.map_or(0, |account| account.cost)
     }
 
-    /// Adds an image, in place of its older record. Returns the blobs that nothing refers to any more.
-    pub(super) fn add(&mut self, record: &ImageRecord, record_size: usize) -> Vec<BlobKey> {
-        let key = record.key();
-        let mut seen = HashSet::new();
+    /// Adds an image, in place of its older record. Returns the blobs that nothing refers to any more. `key` is the record's: whoever
+    /// reads or writes one has it, and hashing it again for every image would be felt at opening.
+    pub(super) fn add(&mut self, key: ImageKey, record: &ImageRecord, record_size: usize) -> Vec<BlobKey> {
+        let mut cost = record_size as u64 + RECORD_OVERHEAD;
         let mut blobs = Vec::new();
         for (blob, size) in record.blobs() {
-            if !seen.insert(blob) {
+            if blobs.contains(&blob) {
                 continue;
             }
             blobs.push(blob);
+            cost += size + RECORD_OVERHEAD;
             let account = self.blobs.entry(blob).or_insert(BlobAccount { references: 0, size });
             if account.references == 0 {
                 self.bytes += account.size + RECORD_OVERHEAD;
@@ -75,7 +76,6 @@ impl Accounts {
         // Added before the old one is removed, so that what both refer to stays.
         let released = self.remove(&key);
         self.bytes += record_size as u64 + RECORD_OVERHEAD;
-        let cost = Self::cost(record, record_size);
         if record.imported {
             self.imported_bytes += cost;
             self.imported_images += 1;
@@ -158,13 +158,17 @@ mod tests {
         }
     }
 
+    fn add(accounts: &mut Accounts, record: &ImageRecord, record_size: usize) -> Vec<BlobKey> {
+        accounts.add(record.key(), record, record_size)
+    }
+
     #[test]
     fn counts_a_shared_blob_once_and_releases_it_with_its_last_image() {
         let mut accounts = Accounts::default();
         let (first, second) = (record("a.example/b", &["x"]), record("a.example/c", &["x", "y"]));
-        assert!(accounts.add(&first, 50).is_empty());
+        assert!(add(&mut accounts, &first, 50).is_empty());
         assert_eq!(accounts.bytes, 50 + 110 + 3 * RECORD_OVERHEAD);
-        assert!(accounts.add(&second, 60).is_empty());
+        assert!(add(&mut accounts, &second, 60).is_empty());
         assert_eq!(accounts.bytes, 50 + 60 + 2 * 110 + 6 * RECORD_OVERHEAD);
         assert!(accounts.remove(&first.key()).is_empty(), "the other image needs it");
         assert_eq!(accounts.remove(&second.key()).len(), 4);
@@ -174,14 +178,14 @@ mod tests {
     #[test]
     fn a_new_list_in_place_of_an_old_one_releases_what_only_the_old_one_named() {
         let mut accounts = Accounts::default();
-        accounts.add(&record("a.example/b", &["x", "y"]), 50);
-        let released = accounts.add(&record("a.example/b", &["y", "z"]), 50);
+        add(&mut accounts, &record("a.example/b", &["x", "y"]), 50);
+        let released = add(&mut accounts, &record("a.example/b", &["y", "z"]), 50);
         let old: Vec<_> = record("a.example/b", &["x"]).signatures[0]
             .blobs()
             .map(|(key, _)| key)
             .into();
         assert_eq!(released, old);
-        assert_eq!(accounts.add(&record("a.example/b", &["y", "z"]), 50), []);
+        assert_eq!(add(&mut accounts, &record("a.example/b", &["y", "z"]), 50), []);
     }
 
     #[test]
@@ -195,14 +199,14 @@ mod tests {
             imported("a.example/b", &["x", "x"]),
             imported("a.example/c", &["x", "y"]),
         );
-        accounts.add(&first, 50);
-        accounts.add(&second, 60);
-        accounts.add(&record("a.example/d", &["z"]), 70);
+        add(&mut accounts, &first, 50);
+        add(&mut accounts, &second, 60);
+        add(&mut accounts, &record("a.example/d", &["z"]), 70);
         let (one, other) = (50 + 110 + 3 * RECORD_OVERHEAD, 60 + 220 + 5 * RECORD_OVERHEAD);
         let none = record("a.example/none", &[]);
         assert_eq!(accounts.imported_beside(&none.key()), one + other);
         assert_eq!(accounts.imported_beside(&first.key()), other);
-        accounts.add(&record("a.example/b", &["x"]), 50);
+        add(&mut accounts, &record("a.example/b", &["x"]), 50);
         assert_eq!(accounts.imported_beside(&none.key()), other);
         accounts.remove(&second.key());
         assert_eq!(accounts.imported_beside(&none.key()), 0);
@@ -212,7 +216,7 @@ mod tests {
     fn an_envelope_listed_twice_is_one() {
         let mut accounts = Accounts::default();
         let twice = record("a.example/b", &["x", "x"]);
-        accounts.add(&twice, 50);
+        add(&mut accounts, &twice, 50);
         assert_eq!(accounts.remove(&twice.key()).len(), 2);
         assert_eq!(accounts.bytes, 0);
     }

@@ -87,6 +87,9 @@ pub(super) struct Opened {
     pub(super) read_only: Option<(Instant, String)>,
 }
 
+/// Images that are counted, when the store is opened, before reads are answered again: half a millisecond.
+const COUNTED_AT_ONCE: usize = 64;
+
 /// Images on one page of the list. They are read in well under a millisecond.
 const PAGE_LENGTH: usize = 100;
 
@@ -182,7 +185,9 @@ pub(super) fn close(sled: sled::Db) {
 }
 
 impl Opened {
-    pub(super) fn open(path: &Path) -> Result<(Self, u64), Failure> {
+    /// Opens the files, and returns how many damaged records were dropped. `between` is called again and again while the images are
+    /// counted, and may read: nothing can be written yet.
+    pub(super) fn open(path: &Path, between: &mut dyn FnMut(&mut Self)) -> Result<(Self, u64), Failure> {
         let held_something = fs::metadata(path.join("db")).is_ok_and(|data| data.len() > 0);
         let sled = open_sled(path)?;
         if held_something && !sled.was_recovered() {
@@ -194,9 +199,11 @@ impl Opened {
             accounts: Accounts::default(),
             written: 0,
             size_on_disk: 0,
-            read_only: None,
+            read_only: Some((Instant::now(), "it is being opened".to_owned())),
         };
-        match open.count().and_then(|damaged| open.measure().map(|()| damaged)) {
+        let counted = open.count(between);
+        open.read_only = None;
+        match counted.and_then(|damaged| open.drop_records(damaged)) {
             Ok(damaged) => Ok((open, damaged)),
             Err(failure) => {
                 close(open.sled);
@@ -205,35 +212,49 @@ impl Opened {
         }
     }
 
-    /// Reads every image record. What is none is left out and removed; returns how many were.
-    fn count(&mut self) -> Result<u64, Failure> {
-        let mut bad = sled::Batch::default();
-        let mut count = 0;
-        let accounts = &mut self.accounts;
-        let sled = &self.sled;
-        guarded(|| {
-            for item in sled.scan_prefix([IMAGE_PREFIX]) {
-                let (key, value) = item?;
-                let record = ImageKey::from_bytes(&key).and_then(|key| ImageRecord::decode(key, &value).ok());
-                match record {
-                    Some(record) => {
-                        accounts.add(&record, value.len());
+    /// Reads every image record. What is none is left out; returns the keys of those.
+    fn count(&mut self, between: &mut dyn FnMut(&mut Self)) -> Result<Vec<sled::IVec>, Failure> {
+        let mut damaged = Vec::new();
+        let mut after = Bound::Included(sled::IVec::from(&[IMAGE_PREFIX]));
+        loop {
+            let mut last = None;
+            let (sled, accounts) = (&self.sled, &mut self.accounts);
+            let records = (after, Bound::Excluded(sled::IVec::from(&[IMAGE_PREFIX + 1])));
+            guarded(|| {
+                for item in sled.range(records).take(COUNTED_AT_ONCE) {
+                    let (key, value) = item?;
+                    let record =
+                        ImageKey::from_bytes(&key).and_then(|key| Some((key, ImageRecord::decode(key, &value).ok()?)));
+                    match record {
+                        Some((key, record)) => {
+                            accounts.add(key, &record, value.len());
+                        }
+                        None => damaged.push(key.clone()),
                     }
-                    None => {
-                        count += 1;
-                        bad.remove(key);
-                    }
+                    last = Some(key);
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            })?;
+            let Some(last) = last else {
+                return Ok(damaged);
+            };
+            after = Bound::Excluded(last);
+            between(self);
+        }
+    }
+
+    /// Removes records that are none, looks at the size of the files, and returns how many records there were.
+    fn drop_records(&mut self, records: Vec<sled::IVec>) -> Result<u64, Failure> {
+        let count = records.len() as u64;
         if count > 0 {
+            let mut batch = sled::Batch::default();
+            records.into_iter().for_each(|key| batch.remove(key));
             // On a disk that cannot be written they stay, and are left out again next time.
-            if let Err(failure @ Failure::Damaged(_)) = guarded(|| self.sled.apply_batch(bad)) {
+            if let Err(failure @ Failure::Damaged(_)) = guarded(|| self.sled.apply_batch(batch)) {
                 return Err(failure);
             }
         }
-        Ok(count)
+        self.measure().map(|()| count)
     }
 
     /// Looks at the size of the files.
@@ -438,8 +459,9 @@ impl Opened {
         }
         self.written += bytes.len() as u64;
         let size = bytes.len();
-        batch.insert(record.key().to_bytes().as_slice(), bytes);
-        for key in self.accounts.add(record, size) {
+        let key = record.key();
+        batch.insert(key.to_bytes().as_slice(), bytes);
+        for key in self.accounts.add(key, record, size) {
             batch.remove(key.to_bytes().as_slice());
         }
         guarded(|| self.sled.apply_batch(batch))

@@ -244,8 +244,8 @@ impl View {
 }
 
 impl EvidenceStore {
-    /// Starts the store's thread, which opens the files. Requests wait until it has; a store that cannot be opened
-    /// answers nothing and tries again.
+    /// Starts the store's thread, which opens the files. Reads wait until it has, everything else until it has counted what is there as
+    /// well; a store that cannot be opened answers nothing and tries again.
     ///
     /// # Errors
     ///
@@ -424,7 +424,7 @@ fn start(options: EvidenceOptions, claim: &Arc<Claim>) -> std::io::Result<Worker
     let thread = claim.take();
     std::thread::Builder::new().name("evidence".to_owned()).spawn(move || {
         let _gone = Gone(&shown);
-        run(Store::open(options, claim, thread), received, &shown);
+        run(options, claim, thread, received, &shown);
     })?;
     Ok(Worker {
         requests,
@@ -444,9 +444,12 @@ impl Drop for Gone<'_> {
 }
 
 /// The thread: one request after the other, until the last handle is gone.
-fn run(mut store: Store, mut requests: mpsc::Receiver<Request>, view: &View) {
-    // What came while the file was being copied and was not a read.
+fn run(options: EvidenceOptions, claim: Arc<Claim>, thread: u32, mut requests: mpsc::Receiver<Request>, view: &View) {
+    // What came while the store was being opened or copied and was not a read.
     let mut waiting = VecDeque::new();
+    let mut store = Store::open(options, claim, thread, |read| {
+        serve_reads(&mut requests, &mut waiting, view, read);
+    });
     loop {
         view.idle(&store);
         let Some(request) = waiting.pop_front().or_else(|| requests.blocking_recv()) else {
@@ -483,21 +486,29 @@ fn run(mut store: Store, mut requests: mpsc::Receiver<Request>, view: &View) {
                 return;
             }
         }
-        store.rebuild_if_due(|read| {
-            view.busy();
-            while waiting.len() < QUEUE_LENGTH
-                && let Ok(request) = requests.try_recv()
-            {
-                match request {
-                    Request::Load(image, reading, reply) => {
-                        let _ = reply.send(read(&image, reading));
-                    }
-                    other => waiting.push_back(other),
-                }
-            }
-        });
+        store.rebuild_if_due(|read| serve_reads(&mut requests, &mut waiting, view, read));
     }
     store.shut_down();
+}
+
+/// Answers the reads that wait. Everything else waits on.
+fn serve_reads(
+    requests: &mut mpsc::Receiver<Request>,
+    waiting: &mut VecDeque<Request>,
+    view: &View,
+    read: &mut dyn FnMut(&Image, Reading) -> Stored,
+) {
+    view.busy();
+    while waiting.len() < QUEUE_LENGTH
+        && let Ok(request) = requests.try_recv()
+    {
+        match request {
+            Request::Load(image, reading, reply) => {
+                let _ = reply.send(read(&image, reading));
+            }
+            other => waiting.push_back(other),
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -143,9 +143,13 @@ impl SignatureEntry {
 
     /// The blobs it needs, and their sizes.
     pub(super) fn blobs(&self) -> [(BlobKey, u64); 2] {
+        self.content().map(named)
+    }
+
+    fn content(&self) -> [(&Digest, u64); 2] {
         [
-            (BlobKey::new(&self.manifest.digest), self.manifest.size),
-            (BlobKey::new(&self.envelope), self.envelope_size),
+            (&self.manifest.digest, self.manifest.size),
+            (&self.envelope, self.envelope_size),
         ]
     }
 }
@@ -198,10 +202,15 @@ impl ImageRecord {
 
     /// The blobs it needs, and their sizes; one that several signatures share as often as they do.
     pub(super) fn blobs(&self) -> impl Iterator<Item = (BlobKey, u64)> {
-        let index = self.index.then(|| index_blob(&self.descriptor));
+        self.content().map(named)
+    }
+
+    /// The same by their digests.
+    pub(super) fn content(&self) -> impl Iterator<Item = (&Digest, u64)> {
+        let index = self.index.then_some((&self.descriptor.digest, self.descriptor.size));
         index
             .into_iter()
-            .chain(self.signatures.iter().flat_map(SignatureEntry::blobs))
+            .chain(self.signatures.iter().flat_map(SignatureEntry::content))
     }
 
     /// The record as it is written.
@@ -277,7 +286,7 @@ impl ImageRecord {
         };
         let is_index = record.descriptor.media_type.is_index() && record.descriptor.size <= MAX_MANIFEST_SIZE as u64;
         // A manifest is there once, however many of its signatures are listed.
-        let blobs: HashMap<_, _> = record.blobs().collect();
+        let blobs: HashMap<_, _> = record.content().collect();
         let total = blobs.into_values().fold(0, u64::saturating_add);
         (total <= MAX_VERIFICATION_MEMORY as u64 && (is_index || !record.index)).then_some(record)
     }
@@ -285,7 +294,11 @@ impl ImageRecord {
 
 /// The blob of an index itself, and its size.
 pub(super) fn index_blob(descriptor: &Descriptor) -> (BlobKey, u64) {
-    (BlobKey::new(&descriptor.digest), descriptor.size)
+    named((&descriptor.digest, descriptor.size))
+}
+
+fn named((digest, size): (&Digest, u64)) -> (BlobKey, u64) {
+    (BlobKey::new(digest), size)
 }
 
 impl From<&SignatureEntry> for WireSignature {

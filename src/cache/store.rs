@@ -57,8 +57,14 @@ pub(super) struct Store {
 
 impl Store {
     /// Opens the store, or finds out why not; never fails. `thread` is the number that [`Claim::take`] gave; where it is
-    /// not the first, the one before got stuck on the files, and they are moved aside unopened.
-    pub(super) fn open(options: EvidenceOptions, claim: Arc<Claim>, thread: u32) -> Self {
+    /// not the first, the one before got stuck on the files, and they are moved aside unopened. `between` is called again and
+    /// again while what is stored is counted, and may read.
+    pub(super) fn open(
+        options: EvidenceOptions,
+        claim: Arc<Claim>,
+        thread: u32,
+        between: impl FnMut(&mut dyn FnMut(&Image, Reading) -> Stored),
+    ) -> Self {
         let mut store = Self {
             files: Files {
                 directory: options.directory.clone(),
@@ -81,7 +87,7 @@ impl Store {
         if thread > 1 && store.take_lock().is_ok() {
             store.set_aside("a thread got stuck on its files");
         }
-        store.reopen();
+        store.reopen_serving(between);
         store
     }
 
@@ -384,15 +390,32 @@ impl Store {
     }
 
     fn reopen(&mut self) {
+        self.reopen_serving(|_| ());
+    }
+
+    fn reopen_serving(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image, Reading) -> Stored)) {
         self.shut("it is being opened".to_owned());
-        let opened = match self.try_open() {
+        let mut served = Vec::new();
+        let mut serve = |open: &mut Opened| {
+            between(&mut |image, _| {
+                // How recently others were used is not known yet, and so this is no use. What damage fails here fails the count,
+                // too, or shows when it is read again.
+                let found = open.load(image, Reading::Look).unwrap_or_default();
+                served.push((image.clone(), found.damaged, !found.stored.is_empty()));
+                found.stored
+            });
+        };
+        let opened = match self.try_open(&mut serve) {
             // Once more, on what is now an empty directory.
             Err(Failure::Damaged(why)) => {
                 self.set_aside(&why);
-                self.try_open()
+                self.try_open(&mut |_| ())
             }
             other => other,
         };
+        for (image, damaged, hit) in served {
+            self.counted(&image, damaged, hit);
+        }
         match opened {
             Ok((open, damaged)) => {
                 if damaged > 0 {
@@ -443,7 +466,7 @@ impl Store {
         }
     }
 
-    fn try_open(&self) -> Result<(Opened, u64), Failure> {
+    fn try_open(&self, between: &mut dyn FnMut(&mut Opened)) -> Result<(Opened, u64), Failure> {
         self.take_lock()?;
         let directory = &self.files.directory;
         self.files
@@ -459,7 +482,7 @@ impl Store {
         }
         // A mark that cannot be written (a full disk) must not keep the store from being read.
         let _ = fs::write(&mark, vec![b'.'; before + 1]);
-        let opened = Opened::open(&self.files.store());
+        let opened = Opened::open(&self.files.store(), between);
         // Whatever came of it, the process is alive.
         let _ = remove(&mark);
         opened
@@ -493,7 +516,10 @@ mod tests {
     fn first_thread(directory: &Path) -> (Store, Arc<Claim>) {
         let claim = Arc::<Claim>::default();
         let thread = claim.take();
-        (Store::open(options(directory), Arc::clone(&claim), thread), claim)
+        (
+            Store::open(options(directory), Arc::clone(&claim), thread, |_| ()),
+            claim,
+        )
     }
 
     fn image(number: usize) -> Image {
@@ -561,12 +587,35 @@ mod tests {
     }
 
     #[test]
+    fn reads_are_answered_while_what_is_stored_is_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, _claim) = first_thread(directory.path());
+        fill(&mut store, 0..200);
+        let before = store.stats();
+        store.shut_down();
+        let claim = Arc::<Claim>::default();
+        let thread = claim.take();
+        let mut reads = 0;
+        let store = Store::open(options(directory.path()), claim, thread, |read| {
+            for number in [0, 100, 199] {
+                assert_eq!(read(&image(number), Reading::Use), evidence(number));
+            }
+            assert!(read(&image(200), Reading::Use).is_empty());
+            reads += 4;
+        });
+        assert!(reads >= 8, "{reads}");
+        let after = store.stats();
+        assert_eq!((after.images, after.bytes), (before.images, before.bytes));
+        assert_eq!((after.hits, after.misses), (reads / 4 * 3, reads / 4));
+    }
+
+    #[test]
     fn a_thread_in_the_place_of_a_stuck_one_starts_empty_and_keeps_the_files_to_itself() {
         let directory = tempfile::tempdir().unwrap();
         let (mut stuck, claim) = first_thread(directory.path());
         fill(&mut stuck, 0..3);
         let thread = claim.take();
-        let mut store = Store::open(options(directory.path()), claim, thread);
+        let mut store = Store::open(options(directory.path()), claim, thread, |_| ());
         assert_eq!(store.stats().damaged_stores, 1);
         assert!(store.load(&image(0), Reading::Use).is_empty());
         fill(&mut store, 0..3);
