@@ -106,6 +106,23 @@ impl Builder {
         self
     }
 
+    /// The variables that `assayd.service` sets: what is measured is measured as it runs on a node.
+    ///
+    /// # Errors
+    ///
+    /// The unit cannot be read.
+    pub fn environment_of_the_unit(mut self) -> Result<Self> {
+        let unit = crate::workspace().join("systemd/assayd.service");
+        let unit = fs::read_to_string(&unit).with_context(|| unit.display().to_string())?;
+        let lines = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+        let variables = lines
+            .flat_map(str::split_whitespace)
+            .filter_map(|one| one.split_once('='));
+        self.environment
+            .extend(variables.map(|(name, value)| (name.into(), value.into())));
+        Ok(self)
+    }
+
     /// Runs the daemon in a network of its own. Its sockets are files, and stay within everybody's reach.
     pub fn network(mut self, network: &Network) -> Self {
         self.within.extend(network.within());

@@ -122,9 +122,7 @@ impl Documents {
         let builder = Assayd::builder()
             .policy(&self.policy(false))
             .setting("cache_size", CACHE_SIZE)
-            // As assayd.service has it.
-            .env("MALLOC_ARENA_MAX", "2")
-            .env("MALLOC_MMAP_THRESHOLD_", "131072")
+            .environment_of_the_unit()?
             .file(
                 "notation/truststore/x509/ca/corp/root.pem",
                 signers.root.certificate_pem(),
