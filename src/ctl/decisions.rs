@@ -3,7 +3,7 @@
 //! Without evidence nobody can tell what becomes of an image that a rule asks evidence of. So three things are said: what is
 //! denied for certain, what is admitted for certain, and of what evidence decides, with the rule and what it asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use super::{DENIED, DONE, Failure, Output};
 use crate::trust::{self, TrustSnapshot};
 
 /// A decision as a node made it: a line of a file. More fields may stand beside these.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(super) struct Recorded {
     /// The canonical repository: `registry.example/prod/app`. Empty where a question was malformed.
     repository: String,
@@ -38,7 +38,7 @@ pub(super) struct Recorded {
     rule: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Word {
     #[serde(alias = "audit")]
@@ -54,7 +54,8 @@ pub(super) struct Known {
     recorded: Recorded,
 }
 
-/// Reads a file of JSON lines. Empty lines are none.
+/// Reads a file of JSON lines. Empty lines are none, and what was decided again and again is one decision: a node that pulls an
+/// image every minute has a line for each time.
 pub(super) fn read(path: &Path) -> Result<Vec<Known>, Failure> {
     let failed = |what: String| Failure::Input(format!("{}{what}", path.display()));
     let file = std::fs::File::open(path).map_err(|error| failed(format!(": {error}")))?;
@@ -65,11 +66,15 @@ pub(super) fn read(path: &Path) -> Result<Vec<Known>, Failure> {
         return Err(failed(format!(": more than {MAX_DECISIONS_SIZE} bytes")));
     }
     let mut known = Vec::new();
+    let mut seen = BTreeSet::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at = |what: &dyn fmt::Display| failed(format!(":{}: {}", number + 1, Untrusted::new(what.to_string())));
         let recorded: Recorded = serde_json::from_str(line).map_err(|error| at(&error))?;
         // A malformed question is about no image.
         if recorded.repository.is_empty() && recorded.code == Code::RequestMalformed.as_str() {
+            continue;
+        }
+        if !seen.insert(recorded.clone()) {
             continue;
         }
         known.push(Known {

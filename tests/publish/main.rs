@@ -676,6 +676,8 @@ fn a_diff_says_what_changes_and_for_which_images() {
     };
     let decisions = fleet.folder().join("decisions.jsonl");
     let text = line("registry.corp.example/prod/a", other, "admit", "production")
+        // Pulled twice.
+        + &line("registry.corp.example/prod/a", other, "admit", "production")
         + &line("registry.corp.example/tools/a", DIGEST, "admit", "tools")
         + &line("registry.corp.example/tools/b", other, "admit", "tools")
         + &line("registry.corp.example/prod2/b", other, "deny", "");
