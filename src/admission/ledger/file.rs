@@ -35,6 +35,13 @@ pub(super) enum Line {
         standing: String,
         at: Timestamp,
     },
+    /// A hook was told no about what may have been here.
+    DeniedSince {
+        digest: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repository: Option<String>,
+        at: Timestamp,
+    },
     Gone {
         digest: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +55,14 @@ impl Line {
             digest: image.digest.to_string(),
             repository: image.repository.as_ref().map(ToString::to_string),
             standing: word(standing).to_owned(),
+            at,
+        }
+    }
+
+    pub(super) fn denied_since(image: &Named, at: Timestamp) -> Self {
+        Self::DeniedSince {
+            digest: image.digest.to_string(),
+            repository: image.repository.as_ref().map(ToString::to_string),
             at,
         }
     }
@@ -83,12 +98,23 @@ impl Line {
                     state.make_room();
                 }
                 let present = false;
+                state.denied_since.remove(&image);
                 state.images.insert(image, Entry { standing, at, present });
+            }
+            Self::DeniedSince { digest, repository, at } => {
+                let Some(image) = named(&digest, repository.as_deref()) else {
+                    return false;
+                };
+                // Of what is not known there is nothing to take back.
+                if state.images.contains_key(&image) {
+                    state.denied_since.insert(image, at);
+                }
             }
             Self::Gone { digest, repository } => {
                 let Some(image) = named(&digest, repository.as_deref()) else {
                     return false;
                 };
+                state.denied_since.remove(&image);
                 state.images.remove(&image);
             }
         }

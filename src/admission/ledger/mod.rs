@@ -150,6 +150,8 @@ impl Shared {
 #[derive(Default)]
 struct State {
     images: BTreeMap<Named, Entry>,
+    /// Those of them that a hook was told no about while they may have been here, and when: it counts once they are gone.
+    denied_since: BTreeMap<Named, Timestamp>,
     /// Since when it is known what is here; none while that was never told.
     watching: Option<Timestamp>,
     reported_at: Option<Timestamp>,
@@ -170,10 +172,19 @@ impl State {
             self.make_room();
         }
         self.log(&Line::image(&image, standing, at));
+        self.denied_since.remove(&image);
         self.images.insert(image, Entry { standing, at, present });
     }
 
+    fn deny_once_gone(&mut self, image: Named, at: Timestamp) {
+        if !self.denied_since.contains_key(&image) {
+            self.log(&Line::denied_since(&image, at));
+            self.denied_since.insert(image, at);
+        }
+    }
+
     fn remove(&mut self, image: &Named) {
+        self.denied_since.remove(image);
         if self.images.remove(image).is_some() {
             self.log(&Line::gone(image));
         }
@@ -186,6 +197,7 @@ impl State {
             .collect();
         oldest.sort_unstable();
         for (_, _, image) in oldest.into_iter().take(LEDGER_ROOM) {
+            self.denied_since.remove(&image);
             self.images.remove(&image);
         }
         self.rewrite = true;
@@ -210,6 +222,9 @@ impl State {
         }
         for (image, entry) in &self.images {
             Line::image(image, entry.standing, entry.at).append_to(&mut text);
+        }
+        for (image, at) in &self.denied_since {
+            Line::denied_since(image, *at).append_to(&mut text);
         }
         text
     }
@@ -277,14 +292,15 @@ impl Ledger {
         };
         let mut state = self.shared.lock();
         let known = state.images.get(&image).copied();
-        if known.is_some_and(|entry| entry.standing == Standing::Admitted) {
+        let stays = |entry: Entry| entry.standing == Standing::Admitted && !state.denied_since.contains_key(&image);
+        if known.is_some_and(stays) {
             return;
         }
         state.set(image, Standing::Admitted, now, known.is_some_and(|entry| entry.present));
         self.wake(state);
     }
 
-    /// Remembers that a hook was told no. What is here already came here otherwise, and stays what it is.
+    /// Remembers that a hook was told no. What is here already came here otherwise, and stays what it is until it goes.
     pub(super) fn denied(&self, repository: &Repository, digest: &Digest, now: Timestamp) {
         let image = Named {
             digest: digest.clone(),
@@ -294,11 +310,11 @@ impl Ledger {
         let told = state.reported_at;
         // What came since everything was last told may be here as well; so may everything, until that was told once.
         let may_be_here = |entry: &Entry| entry.present || told.is_none_or(|told| entry.at > told);
-        let known = state.images.get(&image);
-        if known.is_some_and(|entry| may_be_here(entry) || entry.standing == Standing::Denied) {
-            return;
+        match state.images.get(&image) {
+            Some(entry) if entry.standing == Standing::Denied => return,
+            Some(entry) if may_be_here(entry) => state.deny_once_gone(image, now),
+            _ => state.set(image, Standing::Denied, now, false),
         }
-        state.set(image, Standing::Denied, now, false);
         self.wake(state);
     }
 
@@ -365,6 +381,14 @@ impl Ledger {
             }
         }
         if all {
+            // The last that a hook was told of these was no, and they are not here.
+            let denied: Vec<_> = (state.denied_since.iter())
+                .filter(|(image, _)| state.images.get(image).is_none_or(|entry| !entry.present))
+                .map(|(image, at)| (image.clone(), *at))
+                .collect();
+            for (image, at) in denied {
+                state.set(image, Standing::Denied, at, false);
+            }
             // What goes and comes back without a pull is another arrival. What was admitted stays admitted.
             let gone: Vec<_> = (state.images.iter())
                 .filter(|(_, entry)| !entry.present && matches!(entry.standing, Standing::Before | Standing::Past(_)))

@@ -155,6 +155,36 @@ fn a_denial_takes_nothing_back_until_it_is_told_what_is_here() {
 }
 
 #[test]
+fn a_denial_of_what_may_be_here_counts_once_it_is_known_to_be_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = open(folder.path());
+    let names = ["r.example/a", "r.example/b", "r.example/c"];
+    let [denied, admitted_again, stays] = names.map(repository);
+    for (name, figure) in [(&denied, '1'), (&admitted_again, '2'), (&stays, '3')] {
+        ledger.admitted(name, &digest(figure), at(1));
+        ledger.denied(name, &digest(figure), at(2));
+        // A second time, which is no other.
+        ledger.denied(name, &digest(figure), at(3));
+    }
+    ledger.admitted(&admitted_again, &digest('2'), at(4));
+    // Over a restart, by the changes, and over another, by the whole that the first change writes.
+    ledger.shut_down();
+    let ledger = open(folder.path());
+    ledger.admitted(&repository("r.example/d"), &digest('4'), at(4));
+    ledger.shut_down();
+    let ledger = open(folder.path());
+
+    let [first, second, third] = ["a:v1", "b:v1", "c:v1"].map(|name| format!("r.example/{name}"));
+    let (first, second, third) = (image(&first, '1'), image(&second, '2'), image(&third, '3'));
+    assert_eq!(all(&ledger, &[&third]), []);
+    assert_eq!(appears(&ledger, &[&first, &second]), [(first.clone(), Past::Denied)]);
+    // What is still here stays what it is, until it goes.
+    assert_eq!(ledger.asked(&third), Some(Asked::Admitted));
+    assert_eq!(all(&ledger, &[&first, &second]), []);
+    assert_eq!(appears(&ledger, &[&third]), [(third, Past::Denied)]);
+}
+
+#[test]
 fn an_id_that_stays_when_the_names_go_is_what_they_were() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = open(folder.path());
