@@ -7,7 +7,7 @@ use std::time::Duration;
 use assay_verify::digest::Digest;
 use assay_verify::reference::Repository;
 use assay_verify::untrusted::Untrusted;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::bundle::Imported;
 use super::ledger::{Named, Past};
@@ -95,14 +95,6 @@ pub(super) fn decided(question: &Question, decision: &Decision) {
 
 /// Says that an image which was admitted would not be now. It may be running.
 pub(super) fn withdrawn(repository: &Repository, digest: &Digest, verdict: &Verdict, denial: &Denial) {
-    if denial.code.is_inconclusive() {
-        debug!(
-            code = denial.code.as_str(),
-            "{repository}@{digest} was admitted and may be denied now: {}",
-            verdict.finding()
-        );
-        return;
-    }
     warn!(
         message_id = WITHDRAWN,
         assay_image = %repository,
@@ -111,17 +103,13 @@ pub(super) fn withdrawn(repository: &Repository, digest: &Digest, verdict: &Verd
         assay_code = denial.code.as_str(),
         assay_rule = verdict.rule.as_deref().unwrap_or_default(),
         assay_policy = verdict.revision.as_deref().unwrap_or_default(),
-        "{repository}@{digest} was admitted and would be denied now: {}",
+        "{repository}@{digest} was admitted and {}: {}",
+        if denial.code.is_inconclusive() {
+            "may be denied now"
+        } else {
+            "would be denied now"
+        },
         verdict.finding()
-    );
-}
-
-/// Says how many of those were admitted and cannot be judged from what is stored.
-pub(super) fn left_undecided(images: usize) {
-    info!(
-        images,
-        "images that were admitted cannot be judged under the new policy or deny-list from what is stored: each is judged when it is \
-         asked for next"
     );
 }
 

@@ -121,16 +121,12 @@ impl Withdrawals {
 
 impl Admission {
     /// Judges again what was admitted under another policy or deny-list, for as long as the daemon runs, and says of what
-    /// would be denied now that it would. What cannot be decided is counted: a node whose evidence was evicted has thousands of them.
+    /// would be denied now that it would.
     pub async fn judge_again(&self) {
         let withdrawals = &self.inner.withdrawals;
-        let mut undecided = 0;
         loop {
             let next = withdrawals.lock().waiting.pop_front();
             let Some(question) = next else {
-                if undecided > 0 {
-                    events::left_undecided(std::mem::take(&mut undecided));
-                }
                 withdrawals.added.notified().await;
                 continue;
             };
@@ -138,7 +134,6 @@ impl Admission {
             if withdrawals.found(&question, &verdict)
                 && let Some(denial) = verdict.outcome.denial()
             {
-                undecided += usize::from(denial.code.is_inconclusive());
                 events::withdrawn(&question.repository, &question.descriptor.digest, &verdict, denial);
             }
         }
