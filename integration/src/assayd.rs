@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
@@ -38,6 +38,21 @@ pub fn program(name: &str) -> Result<PathBuf> {
         Some(directory) => Ok(directory.join(name)),
         None => bail!("{name} is not built: run `cargo build --bins`, or set ASSAY_BIN_DIR"),
     }
+}
+
+/// Builds what [`program`] finds but assay-gate, as a user would.
+///
+/// # Errors
+///
+/// The build fails, and cargo has said why.
+pub fn build_programs() -> Result<()> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--quiet", "--package", "assayd"])
+        .args(["--package", "assay-verifier", "--bins"])
+        .status()?;
+    ensure!(built.success(), "the build failed");
+    Ok(())
 }
 
 /// How the daemon is to be configured.

@@ -79,7 +79,7 @@ mod web;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-pub use assayd::{Assayd, program};
+pub use assayd::{Assayd, build_programs, program};
 pub use containerd::Containerd;
 pub use cosign::Cosign;
 pub use cri::Cri;

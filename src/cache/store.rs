@@ -38,6 +38,19 @@ enum State {
     Unavailable { why: String, since: Instant },
 }
 
+/// What was read while the store was at something longer: the image, its damaged records and whether there was any evidence.
+#[derive(Default)]
+struct Served(Vec<(Image, u64, bool)>);
+
+impl Served {
+    /// What damage fails here fails what the store is at, too, or shows when it is read again.
+    fn read(&mut self, open: &mut Opened, image: &Image, reading: Reading) -> Stored {
+        let found = open.load(image, reading).unwrap_or_default();
+        self.0.push((image.clone(), found.damaged, !found.stored.is_empty()));
+        found.stored
+    }
+}
+
 /// The store in all its states.
 pub(super) struct Store {
     options: EvidenceOptions,
@@ -121,6 +134,12 @@ impl Store {
     fn found(&mut self, image: &Image, found: Found) -> Stored {
         self.counted(image, found.damaged, !found.stored.is_empty());
         found.stored
+    }
+
+    fn count_served(&mut self, served: Served) {
+        for (image, damaged, hit) in served.0 {
+            self.counted(&image, damaged, hit);
+        }
     }
 
     fn counted(&mut self, image: &Image, damaged: u64, hit: bool) {
@@ -234,22 +253,13 @@ impl Store {
     fn rebuild(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image, Reading) -> Stored)) {
         let State::Open(open) = &mut self.state else { return };
         let before = open.size_on_disk;
-        let mut served = Vec::new();
-        let mut serve = |open: &mut Opened| {
-            between(&mut |image, reading| {
-                // What damage fails here fails the copy, too, or shows when the copy is read.
-                let found = open.load(image, reading).unwrap_or_default();
-                served.push((image.clone(), found.damaged, !found.stored.is_empty()));
-                found.stored
-            });
-        };
+        let mut served = Served::default();
+        let mut serve = |open: &mut Opened| between(&mut |image, reading| served.read(open, image, reading));
         let (new, old, path) = (self.files.copy(), self.files.old(), self.files.store());
         let copied = remove(&new)
             .map_err(|error| Failure::io("cannot remove", &new, &error))
             .and_then(|()| open.copy_to(&new, &mut serve));
-        for (image, damaged, hit) in served {
-            self.counted(&image, damaged, hit);
-        }
+        self.count_served(served);
         if self.is_replaced() {
             return;
         }
@@ -395,16 +405,9 @@ impl Store {
 
     fn reopen_serving(&mut self, mut between: impl FnMut(&mut dyn FnMut(&Image, Reading) -> Stored)) {
         self.shut("it is being opened".to_owned());
-        let mut served = Vec::new();
-        let mut serve = |open: &mut Opened| {
-            between(&mut |image, _| {
-                // How recently others were used is not known yet, and so this is no use. What damage fails here fails the count,
-                // too, or shows when it is read again.
-                let found = open.load(image, Reading::Look).unwrap_or_default();
-                served.push((image.clone(), found.damaged, !found.stored.is_empty()));
-                found.stored
-            });
-        };
+        let mut served = Served::default();
+        // How recently others were used is not known yet, and so it is no use.
+        let mut serve = |open: &mut Opened| between(&mut |image, _| served.read(open, image, Reading::Look));
         let opened = match self.try_open(&mut serve) {
             // Once more, on what is now an empty directory.
             Err(Failure::Damaged(why)) => {
@@ -413,9 +416,7 @@ impl Store {
             }
             other => other,
         };
-        for (image, damaged, hit) in served {
-            self.counted(&image, damaged, hit);
-        }
+        self.count_served(served);
         match opened {
             Ok((open, damaged)) => {
                 if damaged > 0 {

@@ -1,13 +1,12 @@
 //! The demonstration: real images, real signatures and a real containerd that asks assayd before it unpacks.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use assay_integration::certificates::{Authority, Profile, SigningIdentity};
 use assay_integration::cosign::{KeyPair, KeyType, Series, Sign as SignWithCosign};
 use assay_integration::notation::{Format, Sign};
-use assay_integration::{Assayd, Containerd, Cosign, Image, Notation, Peers, Registry};
+use assay_integration::{Assayd, Containerd, Cosign, Image, Notation, Peers, Registry, build_programs};
 
 /// What is pulled: the repository, what was done to it, and the code it must be denied with.
 struct Case {
@@ -91,7 +90,7 @@ async fn main() -> Result<()> {
         "containerd mounts file systems: run the demo as root"
     );
     say("Building assayd, its hook and assayctl (a few minutes the first time)");
-    build()?;
+    build_programs()?;
     say("Fetching containerd, notation and their companions from Debian's packages into .lab/ (once)");
     let peers = Peers::fetch()?;
     for (name, version) in peers.versions() {
@@ -346,24 +345,6 @@ images  = ["{host}/cosign/**"]
 require = {{ all = ["release-key"] }}
 "#
     )
-}
-
-/// Builds what is shown, as a user would.
-fn build() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "assayd",
-            "--package",
-            "assay-verifier",
-            "--bins",
-        ])
-        .status()?;
-    ensure!(built.success(), "the build failed");
-    Ok(())
 }
 
 fn say(what: &str) {

@@ -18,13 +18,13 @@ mod subjects;
 mod tally;
 
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use assay_integration::{Assayd, Containerd, Peers, Question, Registry, program};
+use assay_integration::{Assayd, Containerd, Peers, Question, Registry, build_programs, program};
 use clap::Parser;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -99,7 +99,7 @@ async fn run(arguments: &Arguments) -> Result<ExitCode> {
     // Whoever names the programs has built them.
     if std::env::var_os("ASSAY_BIN_DIR").is_none() {
         say("Building assayd, its hook and assayctl (a few minutes the first time)");
-        tokio::task::block_in_place(build)?;
+        tokio::task::block_in_place(build_programs)?;
     }
     let peers = tokio::task::block_in_place(Peers::fetch)?;
     let pulls = usize::try_from(arguments.pulls)?;
@@ -487,23 +487,6 @@ impl Soak {
     fn lock(&self) -> MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn build() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "--package",
-            "assayd",
-            "--package",
-            "assay-verifier",
-            "--bins",
-        ])
-        .status()?;
-    ensure!(built.success(), "the build failed");
-    Ok(())
 }
 
 fn say(what: &str) {
